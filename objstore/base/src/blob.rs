@@ -88,7 +88,17 @@ mod tests {
             assert_eq!(id.to_string().parse::<BlobId>().ok(), Some(id));
             assert_eq!(BlobClass::from_tag(class as u8), Some(class));
         }
-        for bad in ["", "s", "s-", "s-1", "x-0000000000000001", "s-000000000000000G", "s-000000000000000A", "ss-0000000000000001", "../0000000000000001"] {
+        for bad in [
+            "",
+            "s",
+            "s-",
+            "s-1",
+            "x-0000000000000001",
+            "s-000000000000000G",
+            "s-000000000000000A",
+            "ss-0000000000000001",
+            "../0000000000000001",
+        ] {
             assert!(bad.parse::<BlobId>().is_err(), "{bad}");
         }
     }

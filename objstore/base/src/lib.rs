@@ -5,11 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod blob;
+pub mod conformance;
 mod error;
+mod memory;
 mod store;
 
 pub use blob::{BlobClass, BlobId};
 pub use error::{Error, ErrorKind, Result, ResultExt};
+pub use memory::MemoryBlobStore;
 pub use store::{BlobStat, BlobStore, Capacity};
 
 /// A boxed future that may move between threads: the shape of every asynchronous trait method in the house.
