@@ -1,0 +1,199 @@
+//! A store and its mount point, with the process that serves it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::command::{Run, wait};
+use crate::tidegate;
+
+/// How long a service may take to come up. It is 10 s by promise; a busy test machine gets more.
+const START_SECS_MAX: u64 = 60;
+const STOP_SECS_MAX: u64 = 120;
+
+/// How a site is set up.
+#[derive(Clone, Debug, Default)]
+pub struct SiteOptions {
+    /// Further arguments of `tidegate mount`.
+    pub args: Vec<String>,
+    /// Environment of the service.
+    pub env: Vec<(String, String)>,
+}
+
+/// A temporary folder with a store (`data`), a mount point (`mnt`) and room for the test's own files (`dir`).
+pub struct Site {
+    dir: TempDir,
+    options: SiteOptions,
+    service: Option<Child>,
+}
+
+impl Site {
+    /// Makes the folders; nothing runs yet. They lie under `TIDEGATE_TEST_DIR` or `/var/tmp`: a real disk, not tmpfs.
+    pub fn new(options: SiteOptions) -> Self {
+        let base = std::env::var_os("TIDEGATE_TEST_DIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
+        fs::create_dir_all(&base).expect("the folder for tests can be made");
+        let dir = tempfile::Builder::new().prefix("tidegate-e2e-").tempdir_in(base).expect("a temporary folder");
+        fs::create_dir(dir.path().join("mnt")).expect("a fresh folder takes a new name");
+        Self { dir, options, service: None }
+    }
+
+    /// A site with default options, mounted.
+    pub fn mounted() -> Self {
+        let mut site = Self::new(SiteOptions::default());
+        site.mount();
+        site
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub fn mnt(&self) -> PathBuf {
+        self.dir.path().join("mnt")
+    }
+
+    pub fn drive(&self, slot: usize) -> PathBuf {
+        self.data().join("drives").join(slot.to_string())
+    }
+
+    /// `tidegate COMMAND` with this store.
+    pub fn command(&self, args: &[&str]) -> Run {
+        Run::new(tidegate()).args(args).env("HOME", self.dir.path())
+    }
+
+    /// Starts the service in the foreground and waits until the mount is there.
+    pub fn mount(&mut self) {
+        if let Err(why) = self.try_mount() {
+            panic!("{why}");
+        }
+    }
+
+    /// As `mount`, but gives back what the service said when it ended instead of serving.
+    pub fn try_mount(&mut self) -> Result<Duration, String> {
+        assert!(self.service.is_none(), "it is mounted");
+        let begin = Instant::now();
+        let log_path = self.dir.path().join("service.log");
+        let log = fs::OpenOptions::new().create(true).append(true).open(&log_path).expect("the log can be opened");
+        let mut run = Run::new(tidegate())
+            .args(["mount", "--foreground", "--data"])
+            .arg(self.data())
+            .args(&self.options.args)
+            .env("HOME", self.dir.path());
+        for (name, value) in &self.options.env {
+            run = run.env(name, value);
+        }
+        let mut child = run.arg(self.mnt()).start(log);
+        let end = begin + Duration::from_secs(START_SECS_MAX);
+        loop {
+            if let Some(status) = child.try_wait().expect("a child can be waited for") {
+                return Err(format!("the service ended with {status}:\n{}", tail(&log_path)));
+            }
+            if is_mounted(&self.mnt()) && fs::metadata(self.mnt()).is_ok() {
+                self.service = Some(child);
+                return Ok(begin.elapsed());
+            }
+            if Instant::now() > end {
+                drop(child.kill());
+                drop(child.wait());
+                return Err(format!("not mounted after {START_SECS_MAX} s:\n{}", tail(&log_path)));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The service's process id.
+    pub fn pid(&self) -> u32 {
+        self.service.as_ref().expect("it is mounted").id()
+    }
+
+    /// `kill -9`, and the dead mount is left behind as a crash leaves it.
+    pub fn kill(&mut self) {
+        let mut child = self.service.take().expect("it is mounted");
+        child.kill().expect("an own child can be killed");
+        child.wait().expect("a killed child can be waited for");
+    }
+
+    /// SIGTERM; fails the test unless the service drains and exits with 0.
+    pub fn stop(&mut self) {
+        let mut child = self.service.take().expect("it is mounted");
+        kill(Pid::from_raw(i32::try_from(child.id()).expect("pids fit")), Signal::SIGTERM).expect("an own child");
+        let Some(status) = wait(&mut child, Duration::from_secs(STOP_SECS_MAX)) else {
+            self.service = Some(child);
+            panic!("the service did not stop within {STOP_SECS_MAX} s:\n{}", self.log());
+        };
+        assert!(status.success(), "the service stopped with {status}:\n{}", self.log());
+        assert!(!is_mounted(&self.mnt()), "it stopped and left the mount");
+    }
+
+    /// Waits for the service to end by itself (after an unmount from outside) and gives its exit code.
+    pub fn wait_stopped(&mut self) -> Option<i32> {
+        let mut child = self.service.take().expect("it is mounted");
+        let status = wait(&mut child, Duration::from_secs(STOP_SECS_MAX));
+        if status.is_none() {
+            self.service = Some(child);
+            panic!("the service still runs after {STOP_SECS_MAX} s:\n{}", self.log());
+        }
+        status.and_then(|s| s.code())
+    }
+
+    /// Stops and mounts again.
+    pub fn remount(&mut self) {
+        self.stop();
+        self.mount();
+    }
+
+    /// What the service wrote, its last part.
+    pub fn log(&self) -> String {
+        tail(&self.dir.path().join("service.log"))
+    }
+
+    /// `tidegate status --json`.
+    pub fn status(&self) -> serde_json::Value {
+        self.command(&["status", "--json", "--data"]).arg(self.data()).ok().json()
+    }
+
+    /// Everything into the pool.
+    pub fn flush(&self) {
+        self.command(&["flush", "--data"]).arg(self.data()).deadline_secs(300).ok();
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.service.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+        while is_mounted(&self.mnt()) {
+            if umount2(&self.mnt(), MntFlags::MNT_DETACH).is_err() {
+                eprintln!("cannot unmount {}", self.mnt().display());
+                break;
+            }
+        }
+        if std::thread::panicking() {
+            eprintln!("the service's last words:\n{}", self.log());
+        }
+    }
+}
+
+/// Whether something is mounted exactly there.
+pub fn is_mounted(path: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("proc is mounted");
+    mounts.lines().any(|line| line.split(' ').nth(4).is_some_and(|at| Path::new(at) == path))
+}
+
+fn tail(log: &Path) -> String {
+    let text = fs::read(log).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}
