@@ -47,6 +47,7 @@ pub struct DiskSpace {
 /// Held until dropped; the lock dies with the process.
 pub trait DiskLock: Send + Sync {}
 
+#[allow(clippy::len_without_is_empty, reason = "a system call that may fail, not a collection")]
 pub trait DiskFile: Send + Sync {
     /// Reads up to `buf.len()` bytes at `offset`; short only at the end of the file.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
