@@ -15,12 +15,27 @@ const TAG_DELETE_RANGE: u8 = 4;
 /// One decoded operation of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchOp<'a> {
-    Put { column: Column, key: &'a [u8], value: &'a [u8] },
-    Delete { column: Column, key: &'a [u8] },
+    Put {
+        column: Column,
+        key: &'a [u8],
+        value: &'a [u8],
+    },
+    Delete {
+        column: Column,
+        key: &'a [u8],
+    },
     /// Adds to a counter; a counter that is not there counts as 0.
-    Add { column: Column, key: &'a [u8], delta: i64 },
+    Add {
+        column: Column,
+        key: &'a [u8],
+        delta: i64,
+    },
     /// Deletes `start..end`.
-    DeleteRange { column: Column, start: &'a [u8], end: &'a [u8] },
+    DeleteRange {
+        column: Column,
+        start: &'a [u8],
+        end: &'a [u8],
+    },
 }
 
 /// Operations to apply together, in order. Keys are at most 65,535 bytes.
@@ -165,3 +180,6 @@ impl<'a> Iterator for BatchReader<'a> {
         Some(op)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,8 +27,16 @@ pub enum Column {
 
 impl Column {
     pub const ALL: [Column; 10] = [
-        Self::Inode, Self::Dentry, Self::DentryOrder, Self::Extent, Self::FrameRef, Self::Segment, Self::Forward,
-        Self::Xattr, Self::Orphan, Self::System,
+        Self::Inode,
+        Self::Dentry,
+        Self::DentryOrder,
+        Self::Extent,
+        Self::FrameRef,
+        Self::Segment,
+        Self::Forward,
+        Self::Xattr,
+        Self::Orphan,
+        Self::System,
     ];
 
     pub const fn name(self) -> &'static str {

@@ -12,5 +12,5 @@ mod store;
 
 pub use batch::{Batch, BatchOp, BatchReader};
 pub use column::Column;
-pub use memory::MemoryStore;
+pub use memory::{DurableImage, MemoryStore};
 pub use store::{Direction, MetaRead, MetaStore, Visit};
