@@ -2,6 +2,8 @@
 //!
 //! GB/s of data bytes (k cells per row) on one core, best and median of the rounds.
 
+#![allow(clippy::disallowed_methods, reason = "a measurement reads the real clock")]
+
 use std::time::{Duration, Instant};
 
 use objstore_erasure::{Codec, Kernel};

@@ -1,6 +1,6 @@
 //! [`Codec`]: encode a row of cells, rebuild missing ones.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -34,6 +34,9 @@ pub enum CodeError {
     Library(reed_solomon_erasure::Error),
 }
 
+/// Every cell outside the chosen k with its row over them.
+type DecodeMatrix = Vec<(usize, Row)>;
+
 /// A code of k data and m parity cells. Shared by reference; all methods may run on many threads at once.
 pub struct Codec {
     k: usize,
@@ -42,7 +45,8 @@ pub struct Codec {
     /// `None` where m = 0: there is nothing to compute.
     library: Option<ReedSolomon>,
     parity: Vec<Row>,
-    decode: Mutex<HashMap<u32, Arc<Vec<(usize, Row)>>>>,
+    /// Decode matrices by the mask of the k cells they start from.
+    decode: Mutex<BTreeMap<u32, Arc<DecodeMatrix>>>,
 }
 
 impl Codec {
@@ -132,7 +136,7 @@ impl Codec {
         })
     }
 
-    fn decode_matrix(&self, chosen: u32) -> Result<Arc<Vec<(usize, Row)>>, CodeError> {
+    fn decode_matrix(&self, chosen: u32) -> Result<Arc<DecodeMatrix>, CodeError> {
         if let Some(matrix) = self.decode.lock().get(&chosen) {
             return Ok(Arc::clone(matrix));
         }

@@ -9,6 +9,7 @@ use reed_solomon_erasure::galois_8::{ReedSolomon, mul};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Coefficient {
     /// The 8x8 bit matrix of the multiplication, in the layout of `GF2P8AFFINEQB`: byte 7-i holds output bit i.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "an instruction of x86 only"))]
     pub(crate) affine: u64,
     /// Products with 0..16 and with 0, 16, .. 240: one 16-entry shuffle table per nibble.
     pub(crate) nibbles: [[u8; 16]; 2],
