@@ -8,10 +8,13 @@
 #![allow(clippy::disallowed_methods)]
 
 mod command;
+mod guest;
+pub mod load;
 mod site;
 mod tree;
 
 pub use command::{Finished, Run};
+pub use guest::Guest;
 pub use site::{Site, SiteOptions};
 pub use tree::{Pattern, fill_tree};
 
