@@ -39,8 +39,15 @@ pub struct Guest {
 }
 
 impl Guest {
+    /// Whether this machine can run such a guest at all.
+    pub fn boots(scratch: &Path) -> bool {
+        let shared = scratch.join("probe");
+        fs::create_dir_all(&shared).expect("the folder can be written");
+        Self::boot(&shared, None, "true").finish(Duration::from_secs(60)) == Some(0)
+    }
+
     /// Boots, with `image` as its disk, and runs `script` as root; its output goes to `shared/output`.
-    pub fn boot(shared: &Path, image: &Path, script: &str) -> Self {
+    pub fn boot(shared: &Path, image: Option<&Path>, script: &str) -> Self {
         let root = uml_root();
         let modules = modules(&root);
         fs::write(shared.join("script"), script).expect("the shared folder can be written");
@@ -66,7 +73,7 @@ impl Guest {
             ])
             .arg(format!("init={}", init_path.display()))
             .arg(format!("uml_dir={}/", shared.join("uml").display()))
-            .arg(format!("ubda={}", image.display()))
+            .args(image.map(|image| format!("ubda={}", image.display())))
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(console)

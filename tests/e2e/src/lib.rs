@@ -8,12 +8,14 @@
 #![allow(clippy::disallowed_methods)]
 
 mod command;
+mod frozen;
 mod guest;
 pub mod load;
 mod site;
 mod tree;
 
 pub use command::{Finished, Run};
+pub use frozen::FrozenDisk;
 pub use guest::Guest;
 pub use site::{Site, SiteOptions};
 pub use tree::{Pattern, fill_tree};

@@ -22,6 +22,8 @@ const STOP_SECS_MAX: u64 = 120;
 pub struct SiteOptions {
     /// Further arguments of `tidegate mount`.
     pub args: Vec<String>,
+    /// Where the store lies; in the site's own folder unless told otherwise.
+    pub data: Option<PathBuf>,
     /// Environment of the service.
     pub env: Vec<(String, String)>,
 }
@@ -55,7 +57,7 @@ impl Site {
     }
 
     pub fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.options.data.clone().unwrap_or_else(|| self.dir.path().join("data"))
     }
 
     pub fn mnt(&self) -> PathBuf {
