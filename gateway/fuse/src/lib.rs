@@ -1,1 +1,26 @@
-//! gateway-fuse
+//! The FUSE door: a mounted directory in front of any [`fs_api::Vfs`].
+//!
+//! A thin adapter: it turns a kernel request into a call of the `Vfs` and the answer into a reply. It decides nothing
+//! about files; the promises it adds (what the kernel may cache, which signals end a wait) stand in `SEMANTICS.md`.
+//! It must not know the engine or a store.
+
+#![forbid(unsafe_code)]
+
+mod attributes;
+mod caller;
+mod convert;
+mod directories;
+mod door;
+mod errno;
+mod files;
+mod filesystem;
+mod host;
+mod locks;
+mod mount;
+mod mountpoint;
+mod names;
+mod reply;
+mod xattrs;
+
+pub use mount::{Mount, MountOptions, mount};
+pub use mountpoint::{Busy, MountEntry, MountPoint, detach_dead, find_mount, our_mounts, unmount, users_of};

@@ -1,0 +1,174 @@
+//! Making a mount: options, the session's threads, its end.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
+
+use fs_api::Vfs;
+use fuser::{Config, MountOption, Session, SessionACL};
+use futures::channel::oneshot;
+use nix::unistd::geteuid;
+use objstore_base::{BoxFuture, Error, ErrorKind, Result};
+use objstore_env::Env;
+use tokio::runtime::Handle;
+use tracing::debug;
+
+use crate::door::Door;
+use crate::filesystem::REQUEST_BYTES_MAX;
+use crate::host;
+use crate::mountpoint::{MountPoint, SOURCE_PREFIX, find_mount, mount_helper};
+
+/// How a mount looks and works.
+pub struct MountOptions {
+    /// The data folder, for the kernel's list of mounts.
+    pub data: PathBuf,
+    /// Threads that read requests. A write under back-pressure holds one, so there are more than cores; each costs a
+    /// buffer of one request (`REQUEST_BYTES_MAX`).
+    pub threads: usize,
+    /// Tells this mount's lock owners from those of other doors.
+    pub door: u32,
+    /// Numbers requests, shared by all doors.
+    pub requests: Arc<AtomicU64>,
+}
+
+impl MountOptions {
+    pub fn new(data: &Path) -> Self {
+        Self { data: data.to_path_buf(), threads: 16, door: 1, requests: Arc::new(AtomicU64::new(1)) }
+    }
+}
+
+/// A mount that is being served.
+pub struct Mount {
+    path: PathBuf,
+    ended: oneshot::Receiver<io::Result<()>>,
+}
+
+impl Mount {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Completes when the kernel has let go of the mount, whoever took it away.
+    ///
+    /// # Errors
+    /// Where the session broke.
+    pub async fn ended(&mut self) -> Result<()> {
+        let broken = |error| Error::io("serve mount", error).entity(self.path.display());
+        match (&mut self.ended).await {
+            Ok(result) => result.map_err(broken),
+            // The sender is gone without a word only when the session's thread panicked.
+            Err(oneshot::Canceled) => Err(Error::new(ErrorKind::Internal, "serve mount").entity(self.path.display())),
+        }
+    }
+}
+
+/// Mounts `vfs` at `point` and serves it until it is unmounted.
+///
+/// # Errors
+/// With what to do: no `/dev/fuse`, no permission, or the kernel's own refusal.
+pub fn mount(
+    vfs: Arc<dyn Vfs>,
+    env: &Env,
+    runtime: Handle,
+    point: &MountPoint,
+    options: MountOptions,
+) -> Result<Mount> {
+    check_device()?;
+    let path = point.path().to_path_buf();
+    let (config, notifier) = (config(&options)?, Arc::new(OnceLock::new()));
+    let door = Door {
+        vfs,
+        env: env.clone(),
+        runtime,
+        requests: options.requests,
+        number: options.door,
+        notifier: Arc::clone(&notifier),
+        threads: options.threads,
+        threads_waiting: AtomicUsize::new(0),
+    };
+    let session = Session::new(door, &path, &config).map_err(|error| refused(&path, error))?;
+    if notifier.set(session.notifier()).is_err() {
+        return Err(Error::new(ErrorKind::Internal, "mount").entity(path.display()));
+    }
+    let (sender, ended) = oneshot::channel();
+    let serving: BoxFuture<'static, ()> = env.tasks.blocking(Box::new(move || {
+        // The receiver is gone only when nobody asks how the session ended.
+        drop(sender.send(session.run()));
+    }));
+    drop(env.tasks.spawn("fuse session", serving));
+    widen_readahead(&path);
+    Ok(Mount { path, ended })
+}
+
+fn config(options: &MountOptions) -> Result<Config> {
+    let data = options.data.to_str().ok_or_else(|| {
+        Error::new(ErrorKind::InvalidArgument, "mount")
+            .entity(options.data.display())
+            .context("the data folder's path is not UTF-8: choose another")
+    })?;
+    let mut config = Config::default();
+    config.n_threads = Some(options.threads.max(2));
+    config.clone_fd = false;
+    let source = MountOption::FSName(format!("{SOURCE_PREFIX}{data}"));
+    config.mount_options = vec![source, MountOption::DefaultPermissions];
+    if geteuid().is_root() {
+        config.acl = SessionACL::All;
+        config.mount_options.extend([MountOption::Dev, MountOption::Suid]);
+        // Root mounts without the helper, and there fuser passes no subtype by itself.
+        config.mount_options.push(MountOption::CUSTOM("subtype=tidegate".to_owned()));
+    } else {
+        config.acl = SessionACL::Owner;
+        config.mount_options.extend([MountOption::NoDev, MountOption::NoSuid]);
+        config.mount_options.push(MountOption::Subtype("tidegate".to_owned()));
+    }
+    Ok(config)
+}
+
+fn check_device() -> Result<()> {
+    const OP: &str = "open";
+    host::open_fuse_device().map_err(|error| {
+        let advice = match error.raw_os_error() {
+            Some(nix::libc::ENOENT) => {
+                "FUSE is not there: load it with `modprobe fuse` (in a container: pass the device in)"
+            }
+            Some(nix::libc::ENODEV | nix::libc::ENXIO) => "this kernel has no FUSE: load it with `modprobe fuse`",
+            Some(nix::libc::EACCES | nix::libc::EPERM) => {
+                "no permission: run as root, or make the device readable and writable for this user"
+            }
+            _ => "FUSE cannot be used",
+        };
+        Error::io(OP, error).entity("/dev/fuse").context(advice)
+    })?;
+    if !geteuid().is_root() && mount_helper().is_none() {
+        return Err(Error::new(ErrorKind::NotPermitted, "mount")
+            .context("fusermount3 is missing: install the package fuse3, or run as root"));
+    }
+    Ok(())
+}
+
+fn refused(path: &Path, error: io::Error) -> Error {
+    let text = error.to_string();
+    let denied =
+        error.kind() == io::ErrorKind::PermissionDenied || text.contains("ermission") || text.contains("permitted");
+    let helper = matches!(error.kind(), io::ErrorKind::NotFound);
+    let error = Error::io("mount", error).entity(path.display());
+    match (denied, helper) {
+        (true, _) => error
+            .with_kind(ErrorKind::NotPermitted)
+            .context("run as root with CAP_SYS_ADMIN, or install the package fuse3"),
+        (false, true) => {
+            error.context("the kernel refused a direct mount and fusermount3 is missing: install the package fuse3")
+        }
+        (false, false) => error,
+    }
+}
+
+/// The kernel starts FUSE with 128 KiB of read-ahead and takes no more from the handshake; root can raise it.
+fn widen_readahead(path: &Path) {
+    let Ok(Some(entry)) = find_mount(path) else { return };
+    let setting = format!("/sys/class/bdi/{}/read_ahead_kb", entry.device);
+    if let Err(error) = host::write_text(&setting, &(REQUEST_BYTES_MAX >> 10).to_string()) {
+        debug!(setting, %error, "read-ahead stays at the kernel's default");
+    }
+}
