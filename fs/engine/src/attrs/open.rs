@@ -1,0 +1,90 @@
+//! Opening and closing, `getattr`, `access`.
+
+use fs_api::{AccessMask, Attr, Context, FileKind, Handle, HandleId, Ino, OpenFlags, Target};
+use objstore_base::{Error, ErrorKind, Result};
+
+use crate::change::Change;
+use crate::engine::Engine;
+use crate::records::Inode;
+
+const OP: &str = "open";
+
+impl Engine {
+    pub(crate) fn attributes(&self, target: Target) -> Result<Attr> {
+        self.handles.get(target)?;
+        Ok(self.inode(target.ino)?.attr())
+    }
+
+    pub(crate) fn check_access(&self, cx: &Context, ino: Ino, mask: AccessMask) -> Result<()> {
+        self.require(cx, &self.inode(ino)?, mask)
+    }
+
+    pub(crate) async fn open_inode(&self, cx: &Context, ino: Ino, flags: OpenFlags) -> Result<Handle> {
+        let truncates = flags.truncate && flags.write;
+        if !truncates {
+            let _stripe = self.stripes.read(ino);
+            let inode = self.inode_locked(ino)?;
+            self.require_open(cx, &inode, flags)?;
+            return Ok(self.new_handle_locked(&inode, flags));
+        }
+        let (handle, lsn) = {
+            let _stripe = self.stripes.write_one(ino);
+            self.flush_gathered_locked(ino)?;
+            let mut inode = self.inode_locked(ino)?;
+            self.require_open(cx, &inode, flags)?;
+            let lsn = match inode.kind {
+                FileKind::Regular => {
+                    let mut change = Change::new(cx);
+                    self.truncate_locked(cx, &mut inode, 0, &mut change)?;
+                    change.put_inode(&inode);
+                    Some(self.apply(change)?)
+                }
+                // Truncating what has no length of its own does nothing, as on Linux.
+                _ => None,
+            };
+            (self.new_handle_locked(&inode, flags), lsn)
+        };
+        if let Some(lsn) = lsn {
+            self.settle(cx, lsn).await.inspect_err(|_| drop(self.close_handle(ino, handle.id)))?;
+        }
+        Ok(handle)
+    }
+
+    fn require_open(&self, cx: &Context, inode: &Inode, flags: OpenFlags) -> Result<()> {
+        match inode.kind {
+            FileKind::Symlink => return Err(Error::new(ErrorKind::Loop, OP)),
+            FileKind::Directory if flags.write || flags.truncate => {
+                return Err(Error::new(ErrorKind::IsDirectory, OP));
+            }
+            FileKind::Socket => return Err(Error::new(ErrorKind::NoDeviceOrAddress, OP)),
+            _ => {}
+        }
+        let mask = AccessMask {
+            read: flags.read && !flags.execute,
+            write: flags.write || flags.truncate,
+            execute: flags.execute,
+        };
+        self.require(cx, inode, mask)
+    }
+
+    /// A handle on `inode`, whose stripe the caller holds; permission has been given.
+    pub(crate) fn new_handle_locked(&self, inode: &Inode, flags: OpenFlags) -> Handle {
+        self.orphans.tie_handle(inode.ino);
+        Handle { id: self.handles.open(inode.ino, flags), keep_cache: true }
+    }
+
+    /// Forgets a handle. The inode may be freed with it, in the background.
+    pub(crate) fn close_handle(&self, ino: Ino, id: HandleId) -> Result<()> {
+        let open = self.handles.close(ino, id)?;
+        self.forget_handle(id);
+        let settled = if open.flags.write { self.settle_gathered(ino) } else { Ok(()) };
+        self.orphans.untie_handle(ino);
+        settled
+    }
+
+    /// Makes frames of what was gathered for `ino`.
+    pub(crate) fn settle_gathered(&self, ino: Ino) -> Result<()> {
+        let _stripe = self.stripes.write_one(ino);
+        self.flush_gathered_locked(ino)
+    }
+}

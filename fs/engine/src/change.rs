@@ -1,0 +1,107 @@
+//! [`Change`]: one atomic change while it is put together, and what the caches have to learn when it is applied.
+
+use fs_api::{Context, Ino};
+use fs_meta::{Batch, Column};
+
+use crate::keys;
+use crate::records::{Dentry, Inode, OrderEntry};
+use crate::system;
+
+pub(crate) struct Change {
+    pub(crate) batch: Batch,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) inodes: i64,
+    pub(crate) bytes: i64,
+    requests: Vec<u64>,
+    request: [u64; 1],
+}
+
+/// What the caches have to learn, in order.
+pub(crate) enum Effect {
+    Inode(Inode),
+    InodeGone(Ino),
+    Name { parent: Ino, name: Box<[u8]>, dentry: Option<Dentry> },
+}
+
+impl Change {
+    /// A change made for the request of `cx`.
+    pub(crate) fn new(cx: &Context) -> Self {
+        Self { request: [cx.request], ..Self::background() }
+    }
+
+    /// A change that no request asked for.
+    pub(crate) fn background() -> Self {
+        Self { batch: Batch::new(), effects: Vec::new(), inodes: 0, bytes: 0, requests: Vec::new(), request: [0] }
+    }
+
+    /// A change that carries what several requests did (gathered writes).
+    pub(crate) fn of_requests(requests: Vec<u64>) -> Self {
+        Self { requests, ..Self::background() }
+    }
+
+    /// The requests it carries; empty for background work.
+    pub(crate) fn requests(&self) -> &[u64] {
+        match self.request {
+            [0] => &self.requests,
+            _ => &self.request,
+        }
+    }
+
+    /// Stores `inode` as it is now.
+    pub(crate) fn put_inode(&mut self, inode: &Inode) {
+        self.batch.put(Column::Inode, &keys::inode(inode.ino), &inode.encode());
+        self.effects.push(Effect::Inode(inode.clone()));
+    }
+
+    /// Stores the inode as the first record of its number.
+    pub(crate) fn add_inode(&mut self, inode: &Inode) {
+        self.put_inode(inode);
+        self.count_inodes(1);
+    }
+
+    /// Removes the record of `ino`. Its bytes and attributes are the caller's.
+    pub(crate) fn delete_inode(&mut self, ino: Ino) {
+        self.batch.delete(Column::Inode, &keys::inode(ino));
+        self.effects.push(Effect::InodeGone(ino));
+        self.count_inodes(-1);
+    }
+
+    /// Makes `name` lead to `dentry`, replacing the entry `before` if there is one.
+    pub(crate) fn put_name(&mut self, parent: Ino, name: &[u8], dentry: Dentry, before: Option<Dentry>) {
+        if let Some(before) = before.filter(|b| b.cookie != dentry.cookie) {
+            self.batch.delete(Column::DentryOrder, &keys::dentry_order(parent, before.cookie));
+        }
+        let order = OrderEntry { ino: dentry.ino, kind: dentry.kind, name };
+        self.batch.put(Column::Dentry, &keys::dentry(parent, name), &dentry.encode());
+        self.batch.put(Column::DentryOrder, &keys::dentry_order(parent, dentry.cookie), &order.encode());
+        self.effects.push(Effect::Name { parent, name: name.into(), dentry: Some(dentry) });
+    }
+
+    pub(crate) fn delete_name(&mut self, parent: Ino, name: &[u8], before: Dentry) {
+        self.batch.delete(Column::Dentry, &keys::dentry(parent, name));
+        self.batch.delete(Column::DentryOrder, &keys::dentry_order(parent, before.cookie));
+        self.effects.push(Effect::Name { parent, name: name.into(), dentry: None });
+    }
+
+    /// Marks `ino` as nameless but in use: it is freed when its last tie goes, or at the next start.
+    pub(crate) fn put_orphan(&mut self, ino: Ino) {
+        self.batch.put(Column::Orphan, &keys::orphan(ino), &[]);
+    }
+
+    pub(crate) fn delete_orphan(&mut self, ino: Ino) {
+        self.batch.delete(Column::Orphan, &keys::orphan(ino));
+    }
+
+    fn count_inodes(&mut self, delta: i64) {
+        self.batch.add(Column::System, system::INODES, delta);
+        self.inodes += delta;
+    }
+
+    /// Adds to the bytes that files occupy in this store, for `statfs` and `status`.
+    pub(crate) fn count_bytes(&mut self, delta: i64) {
+        if delta != 0 {
+            self.batch.add(Column::System, system::BYTES, delta);
+            self.bytes += delta;
+        }
+    }
+}

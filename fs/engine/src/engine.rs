@@ -1,0 +1,194 @@
+//! [`Engine`]: what it holds, how a change is made, and the order of its locks.
+//!
+//! # Lock order
+//! 1. `renames`: moves of directories between directories, one at a time, so that the tree above them stands still;
+//! 2. stripes, ascending by index (`Stripes::write` sorts): everything about an inode changes with its stripe held
+//!    exclusively, from reading what is there to the applied batch;
+//! 3. the gather table, the lock table, the ties table: leaves next to each other, none is held while taking another;
+//! 4. `gate`, shared by every change, exclusive for the moment in which the index is frozen;
+//! 5. what is inside the journal and the index.
+//!
+//! None of them is held across an await, and no disk is waited for under 1 to 4 (appending to the journal is a copy to
+//! memory or to the page cache); the one exception is the freezing of the index, which commits under `gate`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cache_journal::{FrameData, FrameId, Journal, Lsn};
+use cache_readcache::ReadCache;
+use cache_writeback::WriteBack;
+use fs_api::{Context, Durability, Ino, Time};
+use fs_meta::{Batch, Column, MetaStore};
+use objstore_base::{BlobStore, Error, ErrorKind, Result};
+use objstore_env::Env;
+use parking_lot::{Mutex, RwLock};
+
+use crate::caches::Caches;
+use crate::change::{Change, Effect};
+use crate::config::EngineConfig;
+use crate::data::DataState;
+use crate::handles::Handles;
+use crate::index::Workers;
+use crate::keys;
+use crate::locks::LockTable;
+use crate::orphans::Orphans;
+use crate::records::{Dentry, Inode};
+use crate::stripes::Stripes;
+use crate::system::{Counters, InoLease};
+
+/// One store, open.
+pub struct Engine {
+    pub(crate) env: Env,
+    pub(crate) config: EngineConfig,
+    pub(crate) meta: Arc<dyn MetaStore>,
+    pub(crate) store: Arc<dyn BlobStore>,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) write_back: Arc<WriteBack>,
+    pub(crate) read_cache: Arc<ReadCache>,
+    pub(crate) stripes: Stripes,
+    pub(crate) caches: Caches,
+    pub(crate) handles: Handles,
+    pub(crate) orphans: Orphans,
+    pub(crate) locks: LockTable,
+    /// Everything that `data` keeps in memory.
+    pub(crate) data: DataState,
+    pub(crate) renames: Mutex<()>,
+    pub(crate) gate: RwLock<()>,
+    pub(crate) counters: Counters,
+    pub(crate) inos: Mutex<InoLease>,
+    pub(crate) workers: Workers,
+    /// The index refused a batch that the journal holds: memory and log disagree until the next start replays it.
+    pub(crate) diverged: AtomicBool,
+}
+
+impl Engine {
+    /// Makes `change` the next record of the journal and shows it to every reader. The caller holds the stripes of
+    /// all inodes in it. Nothing is durable yet.
+    pub(crate) fn apply(&self, change: Change) -> Result<Lsn> {
+        self.apply_frames(&[], change, &mut |_, _| {})
+    }
+
+    /// As [`Engine::apply`], with bytes: `frames` are stored in the same record, and `build` adds what names them to the
+    /// batch (after everything that is in the change already). `build` may run more than once; it does no I/O.
+    pub(crate) fn apply_frames(
+        &self, frames: &[FrameData<'_>], mut change: Change, build: &mut dyn FnMut(&[FrameId], &mut Batch),
+    ) -> Result<Lsn> {
+        if self.diverged.load(Ordering::Relaxed) {
+            return Err(diverged());
+        }
+        let mut framed = Batch::new();
+        let _gate = self.gate.read();
+        let appended = self.journal.append(frames, &mut |ids, out| {
+            framed.clear();
+            build(ids, &mut framed);
+            out.extend_from_slice(change.batch.as_bytes());
+            out.extend_from_slice(framed.as_bytes());
+        })?;
+        change.batch.append(&framed);
+        self.meta.apply(&change.batch).inspect_err(|_| self.diverged.store(true, Ordering::Relaxed))?;
+        self.counters.add(change.inodes, change.bytes);
+        if let Some(observer) = self.config.observer.as_ref().filter(|_| !change.requests().is_empty()) {
+            observer.committed(appended.lsn.0, change.requests());
+        }
+        self.teach(change.effects);
+        Ok(appended.lsn)
+    }
+
+    fn teach(&self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Inode(inode) => self.caches.put_inode(inode),
+                Effect::InodeGone(ino) => self.caches.drop_inode(ino),
+                Effect::Name { parent, name, dentry } => self.caches.put_name(parent, &name, dentry),
+            }
+        }
+    }
+
+    /// Waits until `lsn` is durable where the request asks for it.
+    pub(crate) async fn settle(&self, cx: &Context, lsn: Lsn) -> Result<()> {
+        match cx.durability {
+            Durability::Buffered => Ok(()),
+            Durability::Synced => self.journal.commit_async(lsn).await,
+        }
+    }
+
+    /// The record of `ino`, whose stripe the caller holds exclusively; without the writes still gathered.
+    ///
+    /// # Errors
+    /// `Stale` where there is no such inode (any more).
+    pub(crate) fn inode_locked(&self, ino: Ino) -> Result<Inode> {
+        if let Some(inode) = self.caches.inode(ino) {
+            return Ok(inode);
+        }
+        let inode = self.stored_inode(ino)?.ok_or_else(|| stale(ino))?;
+        self.caches.put_inode(inode.clone());
+        Ok(inode)
+    }
+
+    /// The record of `ino` as readers see it, gathered writes included. The caller holds no stripe.
+    ///
+    /// # Errors
+    /// `Stale` where there is no such inode (any more).
+    pub(crate) fn inode(&self, ino: Ino) -> Result<Inode> {
+        let mut inode = match self.caches.inode(ino) {
+            Some(inode) => inode,
+            None => {
+                let _stripe = self.stripes.read(ino);
+                self.inode_locked(ino)?
+            }
+        };
+        self.overlay_gathered(&mut inode);
+        Ok(inode)
+    }
+
+    /// The record of `ino` for one who holds other stripes: it does not fill the cache, so it needs no stripe.
+    pub(crate) fn inode_unlocked(&self, ino: Ino) -> Result<Inode> {
+        match self.caches.inode(ino) {
+            Some(inode) => Ok(inode),
+            None => self.stored_inode(ino)?.ok_or_else(|| stale(ino)),
+        }
+    }
+
+    fn stored_inode(&self, ino: Ino) -> Result<Option<Inode>> {
+        let value = self.meta.get(Column::Inode, &keys::inode(ino))?;
+        value.map(|value| Inode::decode(ino, &value).map_err(|e| e.entity(ino))).transpose()
+    }
+
+    /// What `name` in `parent` leads to; the caller holds the stripe of `parent`, shared or exclusively.
+    pub(crate) fn dentry_locked(&self, parent: Ino, name: &[u8]) -> Result<Option<Dentry>> {
+        if let Some(known) = self.caches.name(parent, name) {
+            return Ok(known);
+        }
+        let value = self.meta.get(Column::Dentry, &keys::dentry(parent, name))?;
+        let dentry = value.map(|v| Dentry::decode(&v).map_err(|e| e.entity(parent))).transpose()?;
+        self.caches.put_name(parent, name, dentry);
+        Ok(dentry)
+    }
+
+    /// The wall clock, for timestamps only.
+    pub(crate) fn now(&self) -> Time {
+        Time::from_nanos(self.env.clock.wall().0)
+    }
+
+    /// A number that no inode ever had. Taken before any stripe.
+    pub(crate) fn new_ino(&self) -> Result<Ino> {
+        let mut lease = self.inos.lock();
+        if lease.is_empty() {
+            let mut change = Change::background();
+            let end = lease.extend(&mut change.batch);
+            self.apply(change)?;
+            lease.granted(end);
+        }
+        Ok(lease.take())
+    }
+}
+
+/// The error for an inode that is not there.
+pub(crate) fn stale(ino: Ino) -> Error {
+    Error::new(ErrorKind::Stale, "find inode").entity(ino)
+}
+
+fn diverged() -> Error {
+    Error::new(ErrorKind::Io, "change the filesystem")
+        .context("the metadata index refused an earlier change; restart to rebuild it from the journal")
+}

@@ -1,0 +1,70 @@
+//! What people ask the engine: how it is, and what it knows of one file.
+
+use std::time::Duration;
+
+use fs_api::{Ino, StatFs};
+use objstore_base::Result;
+
+use crate::engine::Engine;
+use crate::records::Inode;
+
+/// The state of one store.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EngineStatus {
+    /// Inodes, the root and removed but open files included.
+    pub inodes: u64,
+    /// Bytes that files occupy.
+    pub bytes: u64,
+    /// Bytes that are not in the pool yet.
+    pub dirty_bytes: u64,
+    pub dirty_oldest_age: Option<Duration>,
+    /// When the pool will have caught up, at the rate of late.
+    pub dirty_eta: Option<Duration>,
+    pub journal_bytes: u64,
+    pub journal_last_lsn: u64,
+    pub journal_durable_lsn: u64,
+    pub read_cache_bytes: u64,
+    pub index_unflushed_bytes: u64,
+    pub index_flushed_lsn: u64,
+    /// Removed files that something still ties.
+    pub orphans: u64,
+}
+
+impl Engine {
+    pub fn status(&self) -> EngineStatus {
+        let write_back = self.write_back.status();
+        EngineStatus {
+            inodes: self.counters.inodes(),
+            bytes: self.counters.bytes(),
+            dirty_bytes: write_back.dirty_bytes,
+            dirty_oldest_age: write_back.oldest_age,
+            dirty_eta: write_back.eta,
+            journal_bytes: self.journal.local_bytes(),
+            journal_last_lsn: self.journal.last().0,
+            journal_durable_lsn: self.journal.durable().0,
+            read_cache_bytes: self.read_cache.bytes(),
+            index_unflushed_bytes: self.meta.unflushed_bytes(),
+            index_flushed_lsn: self.meta.flushed_lsn(),
+            orphans: self.orphans.nameless(),
+        }
+    }
+
+    /// The record of `ino` as readers see it.
+    ///
+    /// # Errors
+    /// `Stale` where there is no such inode.
+    pub fn inspect(&self, ino: Ino) -> Result<Inode> {
+        self.inode(ino)
+    }
+
+    pub(crate) async fn stat_store(&self) -> Result<StatFs> {
+        let capacity = self.store.capacity().await?;
+        // What is dirty has no place in the pool yet, but it will take one.
+        let free = capacity.free.saturating_sub(self.journal.dirty().bytes);
+        let inodes_used = self.counters.inodes();
+        Ok(StatFs { bytes_total: capacity.total, bytes_free: free, inodes_used, inodes_free: free / INODE_BYTES })
+    }
+}
+
+/// What one more small file takes of the pool, about: `statfs` tells from it how many fit.
+const INODE_BYTES: u64 = 512;

@@ -1,0 +1,181 @@
+//! The table of all locks and of those who wait for one.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use fs_api::{Ino, LockKind, LockOwner, LockRange, LockRequest, LockSpace};
+use futures::channel::oneshot;
+use objstore_base::{Error, ErrorKind, Result};
+use parking_lot::Mutex;
+
+use super::file::FileLocks;
+
+/// Waiters of the whole store: a client cannot fill the memory with them.
+const WAITERS_MAX: usize = 65_536;
+
+type FileKey = (Ino, LockSpace);
+
+struct Waiter {
+    file: FileKey,
+    owner: LockOwner,
+    range: LockRange,
+    kind: LockKind,
+    pid: u32,
+    granted: oneshot::Sender<()>,
+}
+
+#[derive(Default)]
+struct State {
+    files: HashMap<FileKey, FileLocks>,
+    /// By ticket, so first come, first served among those who conflict.
+    waiters: BTreeMap<u64, Waiter>,
+    next_ticket: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct LockTable {
+    state: Mutex<State>,
+}
+
+/// A place in the queue; the receiver hears when the lock was given.
+pub(super) struct Ticket {
+    pub(super) number: u64,
+    pub(super) granted: oneshot::Receiver<()>,
+}
+
+/// What came of asking for a lock.
+pub(super) enum Outcome {
+    Done,
+    Held(LockRequest),
+    Queued(Ticket),
+}
+
+impl LockTable {
+    /// A lock in the way of `request`.
+    pub(super) fn test(&self, ino: Ino, request: &LockRequest) -> Option<LockRequest> {
+        let kind = request.kind?;
+        let state = self.state.lock();
+        state.conflict((ino, request.space), request.owner, request.range, kind)
+    }
+
+    /// Takes, changes or drops a lock, or queues for it where `wait` says so.
+    ///
+    /// # Errors
+    /// `Deadlock` where those in the way wait, directly or through others, for this owner.
+    pub(super) fn set(&self, ino: Ino, request: &LockRequest, wait: bool) -> Result<Outcome> {
+        let file = (ino, request.space);
+        let LockRequest { owner, range, pid, .. } = *request;
+        let mut state = self.state.lock();
+        let conflict = request.kind.and_then(|kind| state.conflict(file, owner, range, kind).map(|c| (kind, c)));
+        let Some((kind, conflict)) = conflict else {
+            state.set(file, owner, range, request.kind, pid);
+            return Ok(Outcome::Done);
+        };
+        if request.space == LockSpace::Flock {
+            // Changing the kind of a `flock` lock gives up the old one first, so two who upgrade do not wait for each
+            // other.
+            state.set(file, owner, range, None, pid);
+        }
+        match wait {
+            false => Ok(Outcome::Held(conflict)),
+            true => state.queue(file, owner, range, kind, pid).map(Outcome::Queued),
+        }
+    }
+
+    /// Gives up a place in the queue; whether the lock had been given before (and stays).
+    pub(super) fn leave(&self, ticket: u64) -> bool {
+        self.state.lock().waiters.remove(&ticket).is_none()
+    }
+
+    /// Frees everything `owner` holds on `ino` in `space`.
+    pub(crate) fn drop_owner(&self, ino: Ino, space: LockSpace, owner: LockOwner) {
+        let mut state = self.state.lock();
+        let file = (ino, space);
+        let Some(locks) = state.files.get_mut(&file) else { return };
+        if locks.drop_owner(owner) {
+            state.grant(file);
+        }
+        state.forget_if_empty(file);
+    }
+}
+
+impl State {
+    fn conflict(
+        &self, file: FileKey, owner: LockOwner, range: LockRange, kind: LockKind,
+    ) -> Option<LockRequest> {
+        let held = self.files.get(&file)?.conflicts(owner, range, kind).next()?;
+        Some(LockRequest {
+            space: file.1,
+            owner: held.owner,
+            range: held.range,
+            kind: Some(held.kind),
+            pid: held.pid,
+        })
+    }
+
+    fn set(&mut self, file: FileKey, owner: LockOwner, range: LockRange, kind: Option<LockKind>, pid: u32) {
+        self.files.entry(file).or_default().set(owner, range, kind, pid);
+        if kind != Some(LockKind::Exclusive) {
+            // Something may have become free: an unlock, or an exclusive range turned shared.
+            self.grant(file);
+        }
+        self.forget_if_empty(file);
+    }
+
+    /// Gives the locks that have become free to those who wait, in the order in which they came.
+    fn grant(&mut self, file: FileKey) {
+        let waiting: Vec<u64> = self.waiters.iter().filter(|(_, w)| w.file == file).map(|(n, _)| *n).collect();
+        for number in waiting {
+            let Some(w) = self.waiters.get(&number) else { continue };
+            if self.conflict(file, w.owner, w.range, w.kind).is_some() {
+                continue;
+            }
+            let Some(w) = self.waiters.remove(&number) else { continue };
+            // Whoever has stopped listening gets nothing.
+            if w.granted.send(()).is_ok() {
+                self.files.entry(file).or_default().set(w.owner, w.range, Some(w.kind), w.pid);
+            }
+        }
+    }
+
+    fn forget_if_empty(&mut self, file: FileKey) {
+        if self.files.get(&file).is_some_and(FileLocks::is_empty) {
+            self.files.remove(&file);
+        }
+    }
+
+    fn queue(
+        &mut self, file: FileKey, owner: LockOwner, range: LockRange, kind: LockKind, pid: u32,
+    ) -> Result<Ticket> {
+        if self.waiters.len() >= WAITERS_MAX {
+            return Err(Error::new(ErrorKind::NoSpace, "wait for lock").context("too many waiters"));
+        }
+        if file.1 == LockSpace::Posix && self.closes_circle(file, owner, range, kind) {
+            return Err(Error::new(ErrorKind::Deadlock, "wait for lock").entity(file.0));
+        }
+        let (granted, hear) = oneshot::channel();
+        let number = self.next_ticket;
+        self.next_ticket += 1;
+        self.waiters.insert(number, Waiter { file, owner, range, kind, pid, granted });
+        Ok(Ticket { number, granted: hear })
+    }
+
+    /// Whether waiting for this lock would wait for `owner` itself, through any chain of waiters. `flock` has no such
+    /// rule on Linux.
+    fn closes_circle(&self, file: FileKey, owner: LockOwner, range: LockRange, kind: LockKind) -> bool {
+        let mut seen = HashSet::new();
+        let mut open = vec![(file, owner, range, kind)];
+        while let Some((file, waiter, range, kind)) = open.pop() {
+            let Some(locks) = self.files.get(&file) else { continue };
+            for held in locks.conflicts(waiter, range, kind) {
+                if held.owner == owner {
+                    return true;
+                }
+                if seen.insert(held.owner) {
+                    let theirs = self.waiters.values().filter(|w| w.owner == held.owner);
+                    open.extend(theirs.filter(|w| w.file.1 == file.1).map(|w| (w.file, w.owner, w.range, w.kind)));
+                }
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,105 @@
+use fs_api::{Ino, LockKind, LockOwner, LockRange, LockRequest, LockSpace};
+use objstore_base::ErrorKind;
+
+use super::table::{LockTable, Outcome, Ticket};
+
+const INO: Ino = Ino(7);
+const SHARED: Option<LockKind> = Some(LockKind::Shared);
+const EXCLUSIVE: Option<LockKind> = Some(LockKind::Exclusive);
+
+fn request(owner: u64, start: u64, end: u64, kind: Option<LockKind>) -> LockRequest {
+    let owner = LockOwner { door: 0, owner };
+    LockRequest { space: LockSpace::Posix, owner, range: LockRange { start, end }, kind, pid: 1 }
+}
+
+fn set(table: &LockTable, owner: u64, start: u64, end: u64, kind: Option<LockKind>) -> bool {
+    matches!(table.set(INO, &request(owner, start, end, kind), false), Ok(Outcome::Done))
+}
+
+fn queue(table: &LockTable, ino: Ino, owner: u64, start: u64, end: u64) -> Ticket {
+    match table.set(ino, &request(owner, start, end, EXCLUSIVE), true) {
+        Ok(Outcome::Queued(ticket)) => ticket,
+        _ => panic!("owner {owner} does not wait"),
+    }
+}
+
+fn conflict(table: &LockTable, owner: u64, start: u64, end: u64, kind: Option<LockKind>) -> Option<(u64, u64, u64)> {
+    table.test(INO, &request(owner, start, end, kind)).map(|c| (c.owner.owner, c.range.start, c.range.end))
+}
+
+#[test]
+fn shared_ranges_meet_and_exclusive_ones_do_not() {
+    let table = LockTable::default();
+    assert!(set(&table, 1, 0, 10, SHARED));
+    assert!(set(&table, 2, 5, 15, SHARED));
+    assert!(!set(&table, 2, 5, 15, EXCLUSIVE), "owner 1 reads 5..10");
+    assert!(set(&table, 2, 10, 20, EXCLUSIVE), "an own shared range is upgraded");
+    assert_eq!(conflict(&table, 1, 0, 100, SHARED), Some((2, 10, 20)));
+    assert_eq!(conflict(&table, 1, 0, 100, EXCLUSIVE), Some((2, 5, 10)));
+}
+
+#[test]
+fn unlocking_the_middle_splits_and_locking_it_again_joins() {
+    let table = LockTable::default();
+    assert!(set(&table, 1, 0, u64::MAX, EXCLUSIVE));
+    assert!(set(&table, 1, 10, 20, None));
+    assert_eq!(conflict(&table, 2, 10, 20, EXCLUSIVE), None);
+    assert_eq!(conflict(&table, 2, 0, 20, SHARED), Some((1, 0, 10)));
+    assert_eq!(conflict(&table, 2, 15, 21, SHARED), Some((1, 20, u64::MAX)));
+    assert!(set(&table, 1, 10, 20, EXCLUSIVE));
+    assert_eq!(conflict(&table, 2, 12, 13, SHARED), Some((1, 0, u64::MAX)));
+}
+
+#[test]
+fn a_range_changes_its_kind_without_touching_its_neighbours() {
+    let table = LockTable::default();
+    assert!(set(&table, 1, 0, 30, EXCLUSIVE));
+    assert!(set(&table, 1, 10, 20, SHARED));
+    assert_eq!(conflict(&table, 2, 10, 20, SHARED), None);
+    assert_eq!(conflict(&table, 2, 0, 30, SHARED), Some((1, 0, 10)));
+    assert_eq!(conflict(&table, 2, 20, 21, SHARED), Some((1, 20, 30)));
+}
+
+#[test]
+fn a_waiter_gets_the_lock_when_the_last_one_in_its_way_goes() {
+    let table = LockTable::default();
+    assert!(set(&table, 1, 0, 10, EXCLUSIVE));
+    assert!(set(&table, 2, 10, 20, EXCLUSIVE));
+    let mut ticket = queue(&table, INO, 3, 5, 15);
+    assert!(set(&table, 1, 0, 10, None));
+    assert_eq!(ticket.granted.try_recv(), Ok(None));
+    table.drop_owner(INO, LockSpace::Posix, LockOwner { door: 0, owner: 2 });
+    assert_eq!(ticket.granted.try_recv(), Ok(Some(())));
+    assert_eq!(conflict(&table, 1, 0, 100, SHARED), Some((3, 5, 15)));
+}
+
+#[test]
+fn a_circle_of_waiters_is_refused_and_a_chain_is_not() {
+    let table = LockTable::default();
+    let other = Ino(8);
+    assert!(set(&table, 1, 0, 1, EXCLUSIVE));
+    assert!(matches!(table.set(other, &request(2, 0, 1, EXCLUSIVE), false), Ok(Outcome::Done)));
+    assert!(set(&table, 3, 1, 2, EXCLUSIVE));
+    let _one = queue(&table, other, 1, 0, 1);
+    let _three = queue(&table, INO, 3, 0, 1);
+    let refused = table.set(INO, &request(2, 0, 1, EXCLUSIVE), true).err().map(|e| e.kind());
+    assert_eq!(refused, Some(ErrorKind::Deadlock));
+}
+
+#[test]
+fn one_who_left_the_queue_gets_nothing() {
+    let table = LockTable::default();
+    assert!(set(&table, 1, 0, 10, EXCLUSIVE));
+    let ticket = queue(&table, INO, 2, 0, 10);
+    assert!(!table.leave(ticket.number), "it was still waiting");
+    assert!(set(&table, 1, 0, 10, None));
+    assert_eq!(conflict(&table, 3, 0, 10, EXCLUSIVE), None);
+}
+
+#[test]
+fn flock_and_byte_ranges_do_not_see_each_other() {
+    let table = LockTable::default();
+    assert!(set(&table, 1, 0, u64::MAX, EXCLUSIVE));
+    let flock = LockRequest { space: LockSpace::Flock, ..request(2, 0, u64::MAX, EXCLUSIVE) };
+    assert!(matches!(table.set(INO, &flock, false), Ok(Outcome::Done)));
+}

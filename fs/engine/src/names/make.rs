@@ -1,0 +1,84 @@
+//! Making a node under a free name.
+
+use fs_api::{Attr, Context, FileKind, Ino, NewNode, SYMLINK_BYTES_MAX};
+use objstore_base::{Error, ErrorKind, Result};
+
+use super::check_name;
+use super::directory::add_name;
+use crate::attrs::NewOwner;
+use crate::change::Change;
+use crate::engine::Engine;
+use crate::records::Inode;
+
+const OP: &str = "make";
+
+impl Engine {
+    pub(crate) async fn make_node(
+        &self, cx: &Context, parent: Ino, name: &[u8], node: NewNode, mode: u32, umask: u32,
+    ) -> Result<Attr> {
+        check_node(&node)?;
+        let ino = self.new_ino()?;
+        let (attr, lsn) = {
+            let _stripes = self.stripes.write([parent, ino]);
+            let mut directory = self.directory_locked(OP, parent)?;
+            check_name(OP, name, ErrorKind::Exists)?;
+            if self.dentry_locked(parent, name)?.is_some() {
+                return Err(Error::new(ErrorKind::Exists, OP));
+            }
+            self.require_create(OP, cx, &directory)?;
+            if matches!(node, NewNode::CharDevice(_) | NewNode::BlockDevice(_)) && !cx.credentials.is_privileged() {
+                return Err(Error::new(ErrorKind::NotPermitted, OP).context("only root makes device nodes"));
+            }
+            let mut change = Change::new(cx);
+            let inode = self.new_node(cx, &directory, ino, node, mode, umask, &mut change)?;
+            add_name(&mut directory, name, ino, inode.kind, self.now(), &mut change);
+            change.put_inode(&directory);
+            (inode.attr(), self.apply(change)?)
+        };
+        self.settle(cx, lsn).await?;
+        Ok(attr)
+    }
+
+    /// A new inode for `node` in `directory`, in `change`: owner, group, mode and ACLs as they are inherited.
+    #[expect(clippy::too_many_arguments, reason = "all of mknod(2) and where it goes")]
+    pub(super) fn new_node(
+        &self, cx: &Context, directory: &Inode, ino: Ino, node: NewNode, mode: u32, umask: u32, change: &mut Change,
+    ) -> Result<Inode> {
+        let kind = kind_of(&node);
+        let NewOwner { uid, gid, mode } = self.inherit(cx, directory, kind, mode);
+        let mut inode = Inode::new(ino, kind, mode, uid, gid, self.now());
+        match node {
+            NewNode::Directory => inode.parent = directory.ino,
+            NewNode::Symlink(target) => {
+                inode.mode = 0o777;
+                inode.target = target.into();
+            }
+            NewNode::CharDevice(rdev) | NewNode::BlockDevice(rdev) => inode.rdev = rdev,
+            NewNode::Regular | NewNode::Fifo | NewNode::Socket => {}
+        }
+        self.inherit_acl(directory, &mut inode, umask, change)?;
+        change.add_inode(&inode);
+        Ok(inode)
+    }
+}
+
+fn check_node(node: &NewNode) -> Result<()> {
+    match node {
+        NewNode::Symlink(target) if target.is_empty() => Err(Error::new(ErrorKind::NotFound, OP)),
+        NewNode::Symlink(target) if target.len() > SYMLINK_BYTES_MAX => Err(Error::new(ErrorKind::NameTooLong, OP)),
+        NewNode::Symlink(target) if target.contains(&0) => Err(Error::new(ErrorKind::InvalidArgument, OP)),
+        _ => Ok(()),
+    }
+}
+
+const fn kind_of(node: &NewNode) -> FileKind {
+    match node {
+        NewNode::Regular => FileKind::Regular,
+        NewNode::Directory => FileKind::Directory,
+        NewNode::Symlink(_) => FileKind::Symlink,
+        NewNode::Fifo => FileKind::Fifo,
+        NewNode::Socket => FileKind::Socket,
+        NewNode::CharDevice(_) => FileKind::CharDevice,
+        NewNode::BlockDevice(_) => FileKind::BlockDevice,
+    }
+}

@@ -1,0 +1,193 @@
+//! Inodes without names: kept while a handle or a door's hold ties them, then freed in the background.
+//!
+//! The `Orphan` column lists them, so that a start after a crash frees what nobody can reach any more. Freeing takes a
+//! few inodes at a time in one record; a large file's extents are trimmed in bounded steps by `data`.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
+
+use fs_api::Ino;
+use fs_meta::{Column, Direction, MetaRead};
+use objstore_base::Result;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::change::Change;
+use crate::engine::Engine;
+use crate::keys;
+use crate::records::Inode;
+
+const SHARDS: usize = 32;
+/// Inodes freed in one record.
+const GROUP: usize = 32;
+
+/// What keeps an inode reachable besides its names.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tie {
+    handles: u64,
+    holds: u64,
+    /// Its last name is gone: when the ties go, so does the inode.
+    nameless: bool,
+}
+
+impl Tie {
+    const fn is_loose(&self) -> bool {
+        self.handles == 0 && self.holds == 0
+    }
+}
+
+pub(crate) struct Orphans {
+    ties: [Mutex<HashMap<Ino, Tie>>; SHARDS],
+    loose: Mutex<VecDeque<Ino>>,
+    pub(crate) wake: Notify,
+}
+
+impl Orphans {
+    pub(crate) fn new() -> Self {
+        Self { ties: std::array::from_fn(|_| Mutex::default()), loose: Mutex::default(), wake: Notify::new() }
+    }
+
+    fn shard(&self, ino: Ino) -> &Mutex<HashMap<Ino, Tie>> {
+        &self.ties[(ino.0 % SHARDS as u64) as usize]
+    }
+
+    /// One more handle. Called with the inode's stripe held, so that it cannot be freed in between.
+    pub(crate) fn tie_handle(&self, ino: Ino) {
+        self.shard(ino).lock().entry(ino).or_default().handles += 1;
+    }
+
+    pub(crate) fn hold(&self, ino: Ino, count: u64) {
+        if count > 0 {
+            self.shard(ino).lock().entry(ino).or_default().holds += count;
+        }
+    }
+
+    pub(crate) fn untie_handle(&self, ino: Ino) {
+        self.loosen(ino, |tie| tie.handles = tie.handles.saturating_sub(1));
+    }
+
+    pub(crate) fn unhold(&self, ino: Ino, count: u64) {
+        self.loosen(ino, |tie| tie.holds = tie.holds.saturating_sub(count));
+    }
+
+    fn loosen(&self, ino: Ino, less: impl FnOnce(&mut Tie)) {
+        let mut shard = self.shard(ino).lock();
+        let Some(tie) = shard.get_mut(&ino) else { return };
+        less(tie);
+        if tie.is_loose() {
+            let nameless = tie.nameless;
+            shard.remove(&ino);
+            drop(shard);
+            if nameless {
+                self.enqueue(ino);
+            }
+        }
+    }
+
+    pub(crate) fn is_tied(&self, ino: Ino) -> bool {
+        self.shard(ino).lock().contains_key(&ino)
+    }
+
+    /// Whether something ties `ino`, which has lost its last name; if so, it is queued when that goes. Called with the
+    /// inode's stripe held exclusively.
+    fn keep(&self, ino: Ino) -> bool {
+        match self.shard(ino).lock().get_mut(&ino) {
+            Some(tie) => {
+                tie.nameless = true;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// How many removed inodes are still there.
+    pub(crate) fn nameless(&self) -> u64 {
+        let tied = self.ties.iter().map(|shard| shard.lock().values().filter(|tie| tie.nameless).count());
+        (tied.sum::<usize>() + self.loose.lock().len()) as u64
+    }
+
+    fn enqueue(&self, ino: Ino) {
+        self.loose.lock().push_back(ino);
+        self.wake.notify_one();
+    }
+
+    fn take_group(&self) -> Vec<Ino> {
+        let mut loose = self.loose.lock();
+        let count = loose.len().min(GROUP);
+        loose.drain(..count).collect()
+    }
+
+    /// Queues everything that the last run left behind.
+    pub(crate) fn load(&self, meta: &dyn MetaRead) -> Result<()> {
+        let mut found = Ok(());
+        meta.scan(Column::Orphan, &[][..]..&[0xff; 9][..], Direction::Forward, &mut |key, _| {
+            match keys::leading_number(key) {
+                Ok(ino) => {
+                    self.loose.lock().push_back(Ino(ino));
+                    ControlFlow::Continue(())
+                }
+                Err(e) => {
+                    found = Err(e);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        found
+    }
+}
+
+impl Engine {
+    /// Settles the fate of `inode`, which has just lost its last name: freed in `change`, or kept as an orphan while
+    /// something ties it. The caller holds its stripe exclusively and has set `nlink` to 0.
+    pub(crate) fn bury_locked(&self, inode: &Inode, change: &mut Change) -> Result<()> {
+        if self.orphans.keep(inode.ino) {
+            change.put_inode(inode);
+            change.put_orphan(inode.ino);
+            Ok(())
+        } else {
+            self.free_inode_locked(inode, change)
+        }
+    }
+
+    fn free_inode_locked(&self, inode: &Inode, change: &mut Change) -> Result<()> {
+        self.free_locked(inode, change)?;
+        self.delete_xattrs_locked(inode, change)?;
+        change.delete_inode(inode.ino);
+        Ok(())
+    }
+
+    /// Frees some of the inodes that nothing ties any more; gives whether there was any.
+    pub(crate) fn drain_orphans(&self) -> Result<bool> {
+        let group = self.orphans.take_group();
+        if group.is_empty() {
+            return Ok(false);
+        }
+        let freed = self.free_group(&group);
+        if freed.is_err() {
+            // They stay listed in the index; the next attempt or the next start frees them.
+            self.orphans.loose.lock().extend(&group);
+        }
+        freed.map(|()| true)
+    }
+
+    fn free_group(&self, group: &[Ino]) -> Result<()> {
+        let _stripes = self.stripes.write_many(group);
+        let mut change = Change::background();
+        for &ino in group {
+            if self.orphans.keep(ino) {
+                continue;
+            }
+            match self.inode_locked(ino) {
+                Ok(inode) if inode.nlink > 0 => continue,
+                Ok(inode) => self.free_inode_locked(&inode, &mut change)?,
+                Err(e) if e.kind() == objstore_base::ErrorKind::Stale => {}
+                Err(e) => return Err(e),
+            }
+            change.delete_orphan(ino);
+        }
+        if !change.batch.is_empty() {
+            self.apply(change)?;
+        }
+        Ok(())
+    }
+}

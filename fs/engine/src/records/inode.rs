@@ -1,0 +1,190 @@
+//! The inode record: everything about a file but its names, bytes and extended attributes.
+
+use std::sync::Arc;
+
+use fs_api::{Attr, FileKind, Ino, SYMLINK_BYTES_MAX, Time};
+use objstore_base::Result;
+
+use super::Cursor;
+
+const VERSION: u8 = 1;
+/// Version, kind, flags; five numbers of 4 bytes, seven of 8, four times of 12.
+const FIXED_BYTES: usize = 3 + 5 * 4 + 7 * 8 + 4 * 12;
+
+const FLAG_ACCESS_ACL: u8 = 1;
+const FLAG_DEFAULT_ACL: u8 = 2;
+
+/// What `stat` says of a directory's size: it does not grow with its entries.
+const DIRECTORY_BYTES: u64 = 4096;
+
+/// One inode, decoded. It is changed only under the write stripe of its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inode {
+    pub ino: Ino,
+    pub kind: FileKind,
+    /// `0o7777` bits.
+    pub mode: u32,
+    pub nlink: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub rdev: u64,
+    /// Bytes of a regular file; 0 for everything else (a symlink's length is its target's).
+    pub size: u64,
+    /// Bytes of extents: data and reserved ranges, holes not counted.
+    pub allocated: u64,
+    pub atime: Time,
+    pub mtime: Time,
+    pub ctime: Time,
+    pub btime: Time,
+    pub change: u64,
+    /// Of a directory: where `..` leads. 0 for everything else.
+    pub parent: Ino,
+    /// Of a directory: the cookie of its next entry.
+    pub next_cookie: u64,
+    /// Of a directory: how many names it has.
+    pub entries: u64,
+    /// How many extended attributes it has.
+    pub xattrs: u32,
+    /// An extended attribute holds an access ACL that says more than the mode bits.
+    pub has_access_acl: bool,
+    /// An extended attribute holds a default ACL.
+    pub has_default_acl: bool,
+    /// Of a symlink: its target; empty for everything else.
+    pub target: Arc<[u8]>,
+}
+
+/// First cookie of a real entry: `.` and `..` have 1 and 2.
+pub(crate) const FIRST_COOKIE: u64 = 3;
+
+impl Inode {
+    /// A new inode of `kind`, born `now`, with one link (a directory with two).
+    pub(crate) fn new(ino: Ino, kind: FileKind, mode: u32, uid: u32, gid: u32, now: Time) -> Self {
+        Self {
+            ino,
+            kind,
+            mode: mode & 0o7777,
+            nlink: if kind == FileKind::Directory { 2 } else { 1 },
+            uid,
+            gid,
+            rdev: 0,
+            size: 0,
+            allocated: 0,
+            atime: now,
+            mtime: now,
+            ctime: now,
+            btime: now,
+            change: 1,
+            parent: Ino(0),
+            next_cookie: FIRST_COOKIE,
+            entries: 0,
+            xattrs: 0,
+            has_access_acl: false,
+            has_default_acl: false,
+            target: Arc::from([]),
+        }
+    }
+
+    pub(crate) fn is_dir(&self) -> bool {
+        self.kind == FileKind::Directory
+    }
+
+    pub(crate) fn attr(&self) -> Attr {
+        let size = match self.kind {
+            FileKind::Directory => DIRECTORY_BYTES,
+            FileKind::Symlink => self.target.len() as u64,
+            _ => self.size,
+        };
+        let allocated = if self.is_dir() { DIRECTORY_BYTES } else { self.allocated };
+        Attr {
+            ino: self.ino,
+            kind: self.kind,
+            mode: self.mode,
+            nlink: self.nlink,
+            uid: self.uid,
+            gid: self.gid,
+            rdev: self.rdev,
+            size,
+            blocks: allocated.div_ceil(512),
+            atime: self.atime,
+            mtime: self.mtime,
+            ctime: self.ctime,
+            btime: self.btime,
+            change: self.change,
+        }
+    }
+
+    /// The time that a change at wall time `now` gets: never before the last change, however the clock jumps.
+    pub(crate) fn stamp(&self, now: Time) -> Time {
+        now.max(self.ctime)
+    }
+
+    /// Notes a change of attributes at wall time `now`.
+    pub(crate) fn touch_ctime(&mut self, now: Time) {
+        self.ctime = self.stamp(now);
+        self.change += 1;
+    }
+
+    /// Notes a change of content (a file's bytes, a directory's names) at wall time `now`.
+    pub(crate) fn touch_mtime(&mut self, now: Time) {
+        self.touch_ctime(now);
+        self.mtime = self.ctime;
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(FIXED_BYTES + self.target.len());
+        let flags = if self.has_access_acl { FLAG_ACCESS_ACL } else { 0 }
+            | if self.has_default_acl { FLAG_DEFAULT_ACL } else { 0 };
+        out.extend_from_slice(&[VERSION, self.kind as u8, flags]);
+        for n in [self.mode, self.nlink, self.uid, self.gid, self.xattrs] {
+            out.extend_from_slice(&n.to_le_bytes());
+        }
+        for n in [self.rdev, self.size, self.allocated, self.change, self.parent.0, self.next_cookie, self.entries] {
+            out.extend_from_slice(&n.to_le_bytes());
+        }
+        for t in [self.atime, self.mtime, self.ctime, self.btime] {
+            out.extend_from_slice(&t.secs.to_le_bytes());
+            out.extend_from_slice(&t.nanos.to_le_bytes());
+        }
+        debug_assert_eq!(out.len(), FIXED_BYTES);
+        out.extend_from_slice(&self.target);
+        out
+    }
+
+    pub(crate) fn decode(ino: Ino, value: &[u8]) -> Result<Self> {
+        let (mut c, _) = Cursor::new("decode inode record", value, VERSION)?;
+        let kind = FileKind::from_tag(c.u8()?).ok_or_else(|| c.bad("unknown kind"))?;
+        let flags = c.u8()?;
+        let inode = Self {
+            ino,
+            kind,
+            has_access_acl: flags & FLAG_ACCESS_ACL != 0,
+            has_default_acl: flags & FLAG_DEFAULT_ACL != 0,
+            mode: c.u32()?,
+            nlink: c.u32()?,
+            uid: c.u32()?,
+            gid: c.u32()?,
+            xattrs: c.u32()?,
+            rdev: c.u64()?,
+            size: c.u64()?,
+            allocated: c.u64()?,
+            change: c.u64()?,
+            parent: Ino(c.u64()?),
+            next_cookie: c.u64()?,
+            entries: c.u64()?,
+            atime: time(&mut c)?,
+            mtime: time(&mut c)?,
+            ctime: time(&mut c)?,
+            btime: time(&mut c)?,
+            target: Arc::from(c.rest()),
+        };
+        if inode.target.len() > SYMLINK_BYTES_MAX {
+            return Err(c.bad("the symlink target is too long"));
+        }
+        Ok(inode)
+    }
+}
+
+fn time(c: &mut Cursor<'_>) -> Result<Time> {
+    let time = Time { secs: c.i64()?, nanos: c.u32()? };
+    if time.nanos < 1_000_000_000 { Ok(time) } else { Err(c.bad("nanoseconds out of range")) }
+}

@@ -1,0 +1,120 @@
+//! The `System` column: format version, counters of the whole store, and leases of inode numbers.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use fs_api::{Ino, ROOT_INO};
+use fs_meta::{Batch, Column, MetaRead};
+use objstore_base::{Error, ErrorKind, Result};
+
+/// Counter: inodes, the root and orphans included.
+pub(crate) const INODES: &[u8] = b"inodes";
+/// Counter: bytes of extents.
+pub(crate) const BYTES: &[u8] = b"bytes";
+/// Version of all records together, u32.
+const FORMAT: &[u8] = b"format";
+/// First inode number not leased, u64.
+const INO_LEASED: &[u8] = b"ino-leased";
+
+const FORMAT_VERSION: u32 = 1;
+/// Inode numbers per lease: a crash loses what is left of one, a record is written for each.
+const LEASE: u64 = 4096;
+
+/// Totals of the store, as of the last applied change.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    inodes: AtomicI64,
+    bytes: AtomicI64,
+}
+
+impl Counters {
+    pub(crate) fn load(meta: &dyn MetaRead) -> Result<Self> {
+        Ok(Self { inodes: counter(meta, INODES)?.into(), bytes: counter(meta, BYTES)?.into() })
+    }
+
+    pub(crate) fn add(&self, inodes: i64, bytes: i64) {
+        if inodes != 0 {
+            self.inodes.fetch_add(inodes, Ordering::Relaxed);
+        }
+        if bytes != 0 {
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn inodes(&self) -> u64 {
+        u64::try_from(self.inodes.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        u64::try_from(self.bytes.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+}
+
+/// A counter of the `System` column; absent is 0.
+pub(crate) fn counter(meta: &dyn MetaRead, key: &[u8]) -> Result<i64> {
+    match meta.get(Column::System, key)? {
+        None => Ok(0),
+        Some(value) => Ok(i64::from_le_bytes(fixed(key, &value)?)),
+    }
+}
+
+/// Numbers that may be given out without writing anything.
+pub(crate) struct InoLease {
+    next: u64,
+    end: u64,
+}
+
+impl InoLease {
+    pub(crate) fn load(meta: &dyn MetaRead) -> Result<Self> {
+        let leased = match meta.get(Column::System, INO_LEASED)? {
+            None => ROOT_INO.0 + 1,
+            Some(value) => u64::from_le_bytes(fixed(INO_LEASED, &value)?),
+        };
+        Ok(Self { next: leased, end: leased })
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.next == self.end
+    }
+
+    /// Puts the next lease into `batch` and gives its end; it counts when the batch is applied.
+    pub(crate) fn extend(&self, batch: &mut Batch) -> u64 {
+        let end = self.end + LEASE;
+        batch.put(Column::System, INO_LEASED, &end.to_le_bytes());
+        end
+    }
+
+    pub(crate) const fn granted(&mut self, end: u64) {
+        self.end = end;
+    }
+
+    pub(crate) const fn take(&mut self) -> Ino {
+        let ino = Ino(self.next);
+        self.next += 1;
+        ino
+    }
+}
+
+/// Whether the index belongs to an existing store.
+///
+/// # Errors
+/// `NewerFormat` where a newer program wrote it.
+pub(crate) fn is_formatted(meta: &dyn MetaRead) -> Result<bool> {
+    let Some(value) = meta.get(Column::System, FORMAT)? else { return Ok(false) };
+    let version = u32::from_le_bytes(fixed(FORMAT, &value)?);
+    if version > FORMAT_VERSION {
+        return Err(Error::new(ErrorKind::NewerFormat, "open store").context(format!(
+            "the metadata has format {version}, this program reads up to {FORMAT_VERSION}; use a newer tidegate"
+        )));
+    }
+    Ok(true)
+}
+
+pub(crate) fn put_format(batch: &mut Batch) {
+    batch.put(Column::System, FORMAT, &FORMAT_VERSION.to_le_bytes());
+}
+
+fn fixed<const N: usize>(key: &[u8], value: &[u8]) -> Result<[u8; N]> {
+    value.try_into().map_err(|_| {
+        Error::corrupt("read store settings", format!("{} has {} bytes", String::from_utf8_lossy(key), value.len()))
+    })
+}
