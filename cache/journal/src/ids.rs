@@ -56,7 +56,7 @@ impl fmt::Display for SegmentId {
 pub struct FrameNo(pub u32);
 
 /// The name of a frame for ever, wherever its bytes are: journal, pool, read cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FrameId {
     pub segment: SegmentId,
     pub frame: FrameNo,

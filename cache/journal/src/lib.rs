@@ -7,10 +7,34 @@
 
 #![forbid(unsafe_code)]
 
+mod append;
+mod checksum;
+mod commit;
 mod config;
+mod files;
+mod flights;
+mod header;
 mod ids;
 mod info;
+mod journal;
+mod open;
+mod read;
+mod recent;
+mod record;
+mod recover;
+mod repair;
+mod retire;
+mod scan;
+mod seal;
+mod segment;
+mod table;
+mod tail;
 
+pub use checksum::{chunk_crc, chunks_of};
 pub use config::JournalConfig;
 pub use ids::{CHUNK_BYTES, FRAME_BYTES_MAX, FrameId, FrameNo, Lsn, SegmentId};
 pub use info::{Appended, DirtyInfo, FrameData, Recovery, SegmentInfo, SegmentState};
+pub use journal::Journal;
+pub use read::{SealedRecord, SegmentReader};
+pub use repair::segment_file_name;
+pub use table::{FrameEntry, FrameTable};

@@ -1,0 +1,248 @@
+//! Group commit: the first waiter syncs for all who wait by then; the others share its result.
+//!
+//! Order within a round: tail to the page cache, then the payload writes below it land, then full segments are synced
+//! with their frame tables, then the active one; only then is `durable` raised, and only then are full segments marked
+//! as sealed. So a segment marked sealed is whole, and a durable LSN has everything before it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use objstore_base::{BoxFuture, Error, ErrorKind, Result, ResultExt};
+
+use crate::ids::Lsn;
+use crate::journal::Journal;
+use crate::segment::Segment;
+
+/// Unsynced records are synced after this long even if nobody asks.
+const UNSYNCED_AGE_MAX: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+pub(crate) struct SyncState {
+    /// Somebody runs a round.
+    leading: bool,
+    /// Rounds begun; a waiter for a whole new round compares.
+    begun: u64,
+    ended: u64,
+    failures: u64,
+    failed_upto: Lsn,
+    failure: String,
+}
+
+/// What a round covers.
+struct Snapshot {
+    last: Lsn,
+    flights: u64,
+    active: Arc<Segment>,
+    rolled: Vec<Arc<Segment>>,
+    appended_bytes: u64,
+    unsynced_since: Option<Duration>,
+}
+
+impl Journal {
+    /// Makes everything up to `upto` durable. Concurrent commits share one sync.
+    ///
+    /// # Errors
+    /// `Io` where a sync failed, also when its records could be saved by a second copy: they are durable then, but the
+    /// caller must know. `InvalidArgument` for an LSN that was not appended.
+    pub fn commit(&self, upto: Lsn) -> Result<()> {
+        if self.durable() >= upto {
+            return Ok(());
+        }
+        if upto > self.last() {
+            let why = format!("{upto} is beyond the last, {}", self.last());
+            return Err(Error::new(ErrorKind::InvalidArgument, "commit journal").context(why));
+        }
+        let entered = self.sync.lock().failures;
+        self.rounds(|sync| {
+            if sync.failures != entered && upto <= sync.failed_upto {
+                let error = Error::new(ErrorKind::Io, "commit journal").context(sync.failure.clone());
+                return Some(Err(error));
+            }
+            (self.durable() >= upto).then_some(Ok(()))
+        })
+    }
+
+    /// As `commit`; ready at once where `upto` is durable already, else on a thread that may block.
+    ///
+    /// # Cancel
+    /// Dropping the future stops the waiting, not the sync.
+    pub fn commit_async(self: &Arc<Self>, upto: Lsn) -> BoxFuture<'static, Result<()>> {
+        if self.durable() >= upto {
+            return Box::pin(std::future::ready(Ok(())));
+        }
+        let journal = self.clone();
+        self.env.blocking(move || journal.commit(upto))
+    }
+
+    /// Runs one whole round that begins after this call.
+    pub(crate) fn sync_all(&self) -> Result<()> {
+        let (begun, entered) = {
+            let sync = self.sync.lock();
+            (sync.begun, sync.failures)
+        };
+        self.rounds(|sync| {
+            // Rounds do not overlap: when as many have ended as had begun, and one more, it began after this call.
+            let done = sync.ended > begun;
+            (done && sync.failures != entered)
+                .then(|| Err(Error::new(ErrorKind::Io, "commit journal").context(sync.failure.clone())))
+                .or_else(|| done.then_some(Ok(())))
+        })
+    }
+
+    /// Leads or follows rounds until `over` says so; an error of a round this thread led ends it too.
+    fn rounds(&self, over: impl Fn(&SyncState) -> Option<Result<()>>) -> Result<()> {
+        let mut sync = self.sync.lock();
+        loop {
+            if let Some(outcome) = over(&sync) {
+                return outcome;
+            }
+            if sync.leading {
+                self.synced.wait(&mut sync);
+                continue;
+            }
+            sync.leading = true;
+            sync.begun += 1;
+            drop(sync);
+            let (last, outcome) = self.round();
+            sync = self.sync.lock();
+            sync.leading = false;
+            sync.ended += 1;
+            if let Err(error) = &outcome {
+                sync.failures += 1;
+                sync.failed_upto = last;
+                sync.failure = error.to_string();
+            }
+            self.synced.notify_all();
+            if outcome.is_err() {
+                return outcome;
+            }
+            if let Some(outcome) = over(&sync) {
+                drop(sync);
+                self.prepare_ahead();
+                return outcome;
+            }
+        }
+    }
+
+    /// One sync of everything appended so far; gives what it covered.
+    fn round(&self) -> (Lsn, Result<()>) {
+        if let Err(error) = self.healthy() {
+            return (self.last(), Err(error));
+        }
+        let (snapshot, written) = self.snapshot();
+        let outcome = written.and_then(|()| self.sync_snapshot(&snapshot));
+        let outcome = match outcome {
+            Ok(damage) => {
+                self.durable.fetch_max(snapshot.last.0, Ordering::AcqRel);
+                self.synced_bytes.fetch_max(snapshot.appended_bytes, Ordering::AcqRel);
+                self.finish_seals(&snapshot.rolled);
+                damage.map_or(Ok(()), Err)
+            }
+            Err(error) => {
+                let mut appender = self.appender.lock();
+                appender.unsynced_since = appender.unsynced_since.or(snapshot.unsynced_since);
+                Err(error)
+            }
+        };
+        (snapshot.last, outcome)
+    }
+
+    /// Writes the tail out and notes, at the very end of it, what a sync from here on covers.
+    fn snapshot(&self) -> (Snapshot, Result<()>) {
+        let mut writer = self.writer.lock();
+        let snapshot = {
+            let mut appender = self.appender.lock();
+            writer.take(&mut appender.tail);
+            Snapshot {
+                last: appender.next_lsn.before(),
+                flights: self.flights.bound(),
+                active: appender.active.clone(),
+                rolled: appender.rolled.clone(),
+                appended_bytes: appender.appended_bytes,
+                unsynced_since: appender.unsynced_since.take(),
+            }
+        };
+        let written = writer.write().map_err(|(segment, e)| Error::io("write journal", e).entity(segment.id));
+        (snapshot, written)
+    }
+
+    /// The sync itself. `Ok(Some(error))`: a sync failed, and what it covered was saved by a new copy.
+    fn sync_snapshot(&self, snapshot: &Snapshot) -> Result<Option<Error>> {
+        self.flights.wait_below(snapshot.flights);
+        let mut damage = None;
+        for segment in &snapshot.rolled {
+            self.write_table(segment)?;
+            damage = self.sync_segment(segment)?.or(damage);
+        }
+        damage = self.sync_segment(&snapshot.active)?.or(damage);
+        self.hit("journal.sync.after")?;
+        Ok(damage)
+    }
+
+    fn sync_segment(&self, segment: &Arc<Segment>) -> Result<Option<Error>> {
+        let synced = self
+            .hit("journal.sync.before")
+            .and_then(|()| segment.file().sync_data().map_err(|e| Error::io("sync journal", e)));
+        match synced.on(segment.id) {
+            Ok(()) => Ok(None),
+            Err(error) => self.repair(segment, error).map(Some),
+        }
+    }
+
+    /// Tail buffer to the page cache; no sync.
+    pub fn write_out(&self) -> Result<()> {
+        let mut writer = self.writer.lock();
+        writer.take(&mut self.appender.lock().tail);
+        writer.write().map_err(|(segment, e)| Error::io("write journal", e).entity(segment.id))
+    }
+
+    /// To be called about once a second: writes out what is buffered, syncs what has waited for too long, proves the
+    /// durable end of an idle log by a small record, and keeps the next segment ready.
+    pub fn tick(&self) -> Result<()> {
+        let now = self.env.clock.monotonic();
+        let due = {
+            let appender = self.appender.lock();
+            let old = appender.unsynced_since.is_some_and(|since| now.saturating_sub(since) >= UNSYNCED_AGE_MAX);
+            old || !appender.rolled.is_empty()
+        };
+        if due {
+            self.sync_all()?;
+        }
+        self.prove_end()?;
+        self.write_out()?;
+        self.prepare_ahead();
+        self.top_up_spares()
+    }
+
+    /// Commits everything and proves the end of the log, so that the next opening knows that nothing is missing.
+    pub fn shutdown(&self) -> Result<()> {
+        self.sync_all()?;
+        self.prove_end()?;
+        self.sync_all()
+    }
+
+    /// Without it, damage to the very last records could not be told from a torn tail.
+    fn prove_end(&self) -> Result<()> {
+        let wanted = {
+            let appender = self.appender.lock();
+            appender.last_data > appender.last_watermark && self.durable() >= appender.last_data
+        };
+        if wanted { self.append_watermark() } else { Ok(()) }
+    }
+
+    /// Does what the next roll-over will need; it will be tried again there.
+    pub(crate) fn prepare_ahead(&self) {
+        if self.appender.lock().next.is_some() || self.poison.get().is_some() {
+            return;
+        }
+        if let Err(error) = self.prepare_next() {
+            tracing::warn!(%error, "the next journal segment could not be prepared");
+        }
+    }
+
+    fn top_up_spares(&self) -> Result<()> {
+        let wanted = self.files.spare_count() < self.config.spare_segments;
+        if wanted { self.files.add_spare() } else { Ok(()) }
+    }
+}
