@@ -114,9 +114,7 @@ impl Journal {
                 sync.failure = error.to_string();
             }
             self.synced.notify_all();
-            if outcome.is_err() {
-                return outcome;
-            }
+            outcome?;
             if let Some(outcome) = over(&sync) {
                 drop(sync);
                 self.prepare_ahead();

@@ -20,7 +20,15 @@ pub struct Bench {
 
 impl Bench {
     pub fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::in_dir(tempfile::tempdir().unwrap())
+    }
+
+    /// On a file system in memory where there is one: for tests that open a journal thousands of times.
+    pub fn in_memory() -> Self {
+        Self::in_dir(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
+    }
+
+    fn in_dir(dir: TempDir) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let env = objstore_env::real::env(runtime.handle().clone()).unwrap();
         let config = JournalConfig { segment_bytes: 1 << 20, ..JournalConfig::new(dir.path().join("journal"), UUID) };
