@@ -34,6 +34,7 @@ pub trait Vfs: Send + Sync {
     ) -> BoxFuture<'a, Result<Attr>>;
 
     /// Opens the regular file `name`, creating it where it is missing; with `exclusive`, `Exists` where it is there.
+    #[expect(clippy::too_many_arguments, reason = "all of open(2) with O_CREAT")]
     fn create<'a>(
         &'a self, cx: &'a Context, parent: Ino, name: &'a [u8], mode: u32, umask: u32, flags: OpenFlags,
         exclusive: bool,
