@@ -3,6 +3,7 @@
 use fs_api::{Context, Ino};
 use fs_meta::{Batch, Column};
 
+use crate::data::Edit;
 use crate::keys;
 use crate::records::{Dentry, Inode, OrderEntry};
 use crate::system;
@@ -10,6 +11,8 @@ use crate::system;
 pub(crate) struct Change {
     pub(crate) batch: Batch,
     pub(crate) effects: Vec<Effect>,
+    /// Changes of extents, encoded when the gate is held.
+    pub(crate) edits: Vec<Edit>,
     pub(crate) inodes: i64,
     pub(crate) bytes: i64,
     requests: Vec<u64>,
@@ -31,7 +34,7 @@ impl Change {
 
     /// A change that no request asked for.
     pub(crate) fn background() -> Self {
-        Self { batch: Batch::new(), effects: Vec::new(), inodes: 0, bytes: 0, requests: Vec::new(), request: [0] }
+        Self { batch: Batch::new(), effects: Vec::new(), edits: Vec::new(), inodes: 0, bytes: 0, requests: Vec::new(), request: [0] }
     }
 
     /// A change that carries what several requests did (gathered writes).
@@ -51,6 +54,13 @@ impl Change {
     pub(crate) fn put_inode(&mut self, inode: &Inode) {
         self.batch.put(Column::Inode, &keys::inode(inode.ino), &inode.encode());
         self.effects.push(Effect::Inode(inode.clone()));
+    }
+
+    /// Adds what `edit` does to extents and their accounts.
+    pub(crate) fn edit(&mut self, edit: Edit) {
+        if !edit.is_empty() {
+            self.edits.push(edit);
+        }
     }
 
     /// Stores the inode as the first record of its number.

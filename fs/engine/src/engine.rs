@@ -78,6 +78,7 @@ impl Engine {
         }
         let mut framed = Batch::new();
         let _gate = self.gate.read();
+        self.encode_edits(&mut change)?;
         let appended = self.journal.append(frames, &mut |ids, out| {
             framed.clear();
             build(ids, &mut framed);
@@ -130,15 +131,19 @@ impl Engine {
     /// # Errors
     /// `Stale` where there is no such inode (any more).
     pub(crate) fn inode(&self, ino: Ino) -> Result<Inode> {
-        let mut inode = match self.caches.inode(ino) {
-            Some(inode) => inode,
-            None => {
-                let _stripe = self.stripes.read(ino);
-                self.inode_locked(ino)?
-            }
-        };
-        self.overlay_gathered(&mut inode);
-        Ok(inode)
+        // In this order: a write leaves the gather table only after its record is in the cache, so one that was
+        // answered before this call is found in one of them.
+        if let Some(inode) = self.data.gathers.shown(ino) {
+            return Ok(inode);
+        }
+        if let Some(inode) = self.caches.inode(ino) {
+            return Ok(inode);
+        }
+        let _stripe = self.stripes.read(ino);
+        match self.data.gathers.shown(ino) {
+            Some(inode) => Ok(inode),
+            None => self.inode_locked(ino),
+        }
     }
 
     /// The record of `ino` for one who holds other stripes: it does not fill the cache, so it needs no stripe.

@@ -57,7 +57,7 @@ impl Engine {
             handles: Handles::new(),
             orphans: Orphans::new(),
             locks: LockTable::default(),
-            data: DataState::new(&env, &config),
+            data: DataState::new(&config, Arc::clone(&store)),
             renames: Mutex::new(()),
             gate: RwLock::new(()),
             counters: Counters::load(&*meta)?,

@@ -8,3 +8,4 @@ mod setattr;
 mod xattr;
 
 pub(crate) use permission::NewOwner;
+pub(crate) use setattr::drop_suid_sgid;

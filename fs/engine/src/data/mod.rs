@@ -1,0 +1,97 @@
+//! File bytes: gathering, extents, reading, writing, and what keeps the space they take in order.
+//!
+//! What the core calls, all on `Engine`; "locked" means: with the inode's stripe held exclusively.
+//!
+//! | call | when |
+//! |---|---|
+//! | `read_file`, `write_file`, `fallocate_file`, `seek_file`, `copy_file_range` | the `Vfs` methods of these names, after the handle was looked up and permission decided |
+//! | `resize_locked(inode, size, change)` | setattr with a size, open with truncate; gathered writes are settled before |
+//! | `free_locked(inode, change)` | the inode record goes (last name, handle and hold): its extents go with it |
+//! | `flush_gathered_locked(ino)` | before any other change of that inode, in fsync, flush, release |
+//! | `overlay_gathered(&mut inode)`, `data.gathers.shown(ino)` | wherever attributes are shown |
+//! | `encode_edits(change)` | in `apply_frames`, with the gate held, before the journal sees the batch |
+//! | `gather_tick()`, `drain_trims(budget)`, `flush_gathered_all()` | by the worker; the last in sync and stop |
+//! | `data_on_open()` | after replay, before the first request |
+
+mod allocate;
+mod copy;
+mod extents;
+mod fetch;
+mod forward;
+mod gather;
+mod liveness;
+mod pins;
+mod read;
+mod records;
+mod resize;
+mod runs;
+mod seek;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_writeback::SegmentBlobs;
+use fs_api::HandleId;
+use futures::future::FutureExt;
+use objstore_base::{BlobStore, Result};
+
+pub(crate) use extents::Edit;
+pub(crate) use liveness::liveness;
+
+use crate::change::Change;
+use crate::config::EngineConfig;
+use crate::engine::Engine;
+
+/// Memory for the frame tables of segments in the pool: those of about 60 GiB of large files.
+const TABLE_CACHE_BYTES: u64 = 24 << 20;
+
+/// How often the pool is asked how much room it has.
+const ROOM_TICK: Duration = Duration::from_secs(2);
+
+/// What this module keeps in memory.
+pub(crate) struct DataState {
+    pub(crate) gathers: gather::Gathers,
+    trims: resize::Trims,
+    moved: forward::Moved,
+    pins: pins::Pins,
+    room: write::Room,
+    blobs: SegmentBlobs,
+}
+
+impl DataState {
+    pub(crate) fn new(config: &EngineConfig, store: Arc<dyn BlobStore>) -> Self {
+        Self {
+            gathers: gather::Gathers::new(config.gather_bytes_max),
+            trims: resize::Trims::default(),
+            moved: forward::Moved::default(),
+            pins: pins::Pins::default(),
+            room: write::Room::default(),
+            blobs: SegmentBlobs::new(store, TABLE_CACHE_BYTES),
+        }
+    }
+}
+
+impl Engine {
+    /// Learns from the replayed index what this module has to know before the first request.
+    pub(crate) fn data_on_open(&self) -> Result<()> {
+        self.data.moved.load(&*self.meta)?;
+        self.load_trims()
+    }
+
+    /// Puts the extents that `change` edits into its batch. Called with the gate held.
+    pub(crate) fn encode_edits(&self, change: &mut Change) -> Result<()> {
+        for edit in std::mem::take(&mut change.edits) {
+            edit.encode(&|frame| self.home(frame), &mut change.batch)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what was learned of how `handle` reads.
+    pub(crate) fn forget_handle(&self, _handle: HandleId) {}
+
+    /// Starts the workers of this module.
+    pub(crate) fn start_data(self: &Arc<Self>) {
+        self.spawn("room", ROOM_TICK, |engine| async move { engine.refresh_room().await }.boxed());
+    }
+}
