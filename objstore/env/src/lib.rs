@@ -12,6 +12,8 @@ mod failpoint;
 #[allow(clippy::disallowed_methods, reason = "the adapters: everything else goes through them")]
 pub mod real;
 mod rng;
+#[allow(clippy::disallowed_methods, reason = "the adapters: everything else goes through them")]
+pub mod sim;
 mod tasks;
 
 pub use clock::{Clock, WallTime};

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use objstore_env::real::RealDisk;
+use objstore_env::sim::SimDisk;
 use objstore_env::{Disk, DiskFile, OpenMode};
 
 /// Runs each fact as a test of its own per implementation.
@@ -15,6 +16,15 @@ macro_rules! conformance {
             fn $fact() {
                 let root = tempfile::tempdir().unwrap();
                 super::$fact(&super::RealDisk, root.path());
+            })*
+        }
+
+        mod simulated {
+            $(#[test]
+            fn $fact() {
+                let disk = super::SimDisk::new(1);
+                super::Disk::create_dir_all(&disk, super::Path::new("/some/root")).unwrap();
+                super::$fact(&disk, super::Path::new("/some/root"));
             })*
         }
     };
