@@ -138,7 +138,7 @@ impl Journal {
             build(&appender.ids, &mut appender.batch);
             let body = payload.frames.len() * FRAME_HEAD_BYTES + payload.crcs.len() * 4 + appender.batch.len();
             let layout = Layout::new(appender.position, body as u64, payload.bytes, payload.direct());
-            if self.fits(&segment, payload, &layout) {
+            if Self::fits(&segment, payload, &layout) {
                 return self.put(appender, segment, kind, payload, layout, FrameNo(first_frame)).map(Some);
             }
             if appender.position == PAGE_BYTES {
@@ -152,10 +152,10 @@ impl Journal {
     }
 
     /// Whether the record, and then the frame table, have room.
-    fn fits(&self, segment: &Segment, payload: &Payload<'_>, layout: &Layout) -> bool {
-        let table =
-            segment.body.read().table.encoded_bytes_with(payload.frames.len() as u64, payload.crcs.len() as u64);
-        layout.end.next_multiple_of(PAGE_BYTES) + table <= self.config.segment_bytes
+    fn fits(segment: &Segment, payload: &Payload<'_>, layout: &Layout) -> bool {
+        let body = segment.body.read();
+        let table = body.table.encoded_bytes_with(payload.frames.len() as u64, payload.crcs.len() as u64);
+        layout.end.next_multiple_of(PAGE_BYTES) + table <= body.header.segment_bytes
     }
 
     fn put(

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::channel::oneshot;
 use objstore_base::{BoxFuture, Error, ErrorKind, Result, ResultExt};
 
 use crate::ids::Lsn;
@@ -27,6 +28,30 @@ pub(crate) struct SyncState {
     failures: u64,
     failed_upto: Lsn,
     failure: String,
+    /// Futures that wait, and whether a thread works for them.
+    waiters: Vec<Waiter>,
+    driven: bool,
+}
+
+/// One `commit_async` that is not done.
+struct Waiter {
+    upto: Lsn,
+    failures_before: u64,
+    done: oneshot::Sender<Result<()>>,
+}
+
+impl SyncState {
+    /// What became of a commit up to `upto` that began when `failures_before` rounds had failed; `None`: not over yet.
+    fn outcome(&self, upto: Lsn, failures_before: u64, durable: Lsn) -> Option<Result<()>> {
+        if self.failures != failures_before && upto <= self.failed_upto {
+            return Some(Err(self.error()));
+        }
+        (durable >= upto).then_some(Ok(()))
+    }
+
+    fn error(&self) -> Error {
+        Error::new(ErrorKind::Io, "commit journal").context(self.failure.clone())
+    }
 }
 
 /// What a round covers.
@@ -46,21 +71,19 @@ impl Journal {
     /// `Io` where a sync failed, also when its records could be saved by a second copy: they are durable then, but the
     /// caller must know. `InvalidArgument` for an LSN that was not appended.
     pub fn commit(&self, upto: Lsn) -> Result<()> {
-        if self.durable() >= upto {
+        if self.is_durable(upto)? {
             return Ok(());
         }
+        let entered = self.sync.lock().failures;
+        self.rounds(|sync| sync.outcome(upto, entered, self.durable()))
+    }
+
+    fn is_durable(&self, upto: Lsn) -> Result<bool> {
         if upto > self.last() {
             let why = format!("{upto} is beyond the last, {}", self.last());
             return Err(Error::new(ErrorKind::InvalidArgument, "commit journal").context(why));
         }
-        let entered = self.sync.lock().failures;
-        self.rounds(|sync| {
-            if sync.failures != entered && upto <= sync.failed_upto {
-                let error = Error::new(ErrorKind::Io, "commit journal").context(sync.failure.clone());
-                return Some(Err(error));
-            }
-            (self.durable() >= upto).then_some(Ok(()))
-        })
+        Ok(self.durable() >= upto)
     }
 
     /// As `commit`; ready at once where `upto` is durable already, else on a thread that may block.
@@ -68,11 +91,54 @@ impl Journal {
     /// # Cancel
     /// Dropping the future stops the waiting, not the sync.
     pub fn commit_async(self: &Arc<Self>, upto: Lsn) -> BoxFuture<'static, Result<()>> {
-        if self.durable() >= upto {
-            return Box::pin(std::future::ready(Ok(())));
+        match self.is_durable(upto) {
+            Ok(true) => return Box::pin(std::future::ready(Ok(()))),
+            Err(error) => return Box::pin(std::future::ready(Err(error))),
+            Ok(false) => {}
         }
-        let journal = self.clone();
-        self.env.blocking(move || journal.commit(upto))
+        let (done, receiver) = oneshot::channel();
+        let drive = {
+            let mut sync = self.sync.lock();
+            let failures_before = sync.failures;
+            sync.waiters.push(Waiter { upto, failures_before, done });
+            !std::mem::replace(&mut sync.driven, true)
+        };
+        if drive {
+            let journal = self.clone();
+            let driving = self.env.blocking(move || journal.drive());
+            // It ends by itself when nobody waits any more, and belongs to all who do: none of them may cancel it.
+            drop(self.env.tasks.spawn("journal.commit", driving));
+        }
+        Box::pin(async move {
+            let stopped = || Error::new(ErrorKind::ShuttingDown, "commit journal");
+            receiver.await.map_err(|_| stopped())?
+        })
+    }
+
+    /// Commits on one thread for all futures that wait, until there are none.
+    fn drive(&self) {
+        loop {
+            let upto = {
+                let mut sync = self.sync.lock();
+                let Some(upto) = sync.waiters.iter().map(|w| w.upto).max() else {
+                    sync.driven = false;
+                    return;
+                };
+                upto
+            };
+            // An error has been noted where each waiter finds it.
+            let failed = self.commit(upto).is_err();
+            let mut sync = self.sync.lock();
+            let durable = self.durable();
+            for waiter in std::mem::take(&mut sync.waiters) {
+                match sync.outcome(waiter.upto, waiter.failures_before, durable) {
+                    // The receiver is gone where the caller was cancelled.
+                    Some(result) => drop(waiter.done.send(result)),
+                    None => sync.waiters.push(waiter),
+                }
+            }
+            debug_assert!(!failed || sync.failures > 0);
+        }
     }
 
     /// Runs one whole round that begins after this call.
@@ -84,9 +150,7 @@ impl Journal {
         self.rounds(|sync| {
             // Rounds do not overlap: when as many have ended as had begun, and one more, it began after this call.
             let done = sync.ended > begun;
-            (done && sync.failures != entered)
-                .then(|| Err(Error::new(ErrorKind::Io, "commit journal").context(sync.failure.clone())))
-                .or_else(|| done.then_some(Ok(())))
+            done.then(|| if sync.failures == entered { Ok(()) } else { Err(sync.error()) })
         })
     }
 
@@ -131,10 +195,10 @@ impl Journal {
         let (snapshot, written) = self.snapshot();
         let outcome = written.and_then(|()| self.sync_snapshot(&snapshot));
         let outcome = match outcome {
-            Ok(damage) => {
+            Ok((damage, complete)) => {
                 self.durable.fetch_max(snapshot.last.0, Ordering::AcqRel);
                 self.synced_bytes.fetch_max(snapshot.appended_bytes, Ordering::AcqRel);
-                self.finish_seals(&snapshot.rolled);
+                self.finish_seals(snapshot.rolled.get(..complete).unwrap_or_default());
                 damage.map_or(Ok(()), Err)
             }
             Err(error) => {
@@ -165,17 +229,23 @@ impl Journal {
         (snapshot, written)
     }
 
-    /// The sync itself. `Ok(Some(error))`: a sync failed, and what it covered was saved by a new copy.
-    fn sync_snapshot(&self, snapshot: &Snapshot) -> Result<Option<Error>> {
+    /// The sync itself. Gives an error where a sync failed and what it covered was saved by a new copy, and how many
+    /// of the full segments are complete with their frame tables: a table that cannot be written stops no commit.
+    fn sync_snapshot(&self, snapshot: &Snapshot) -> Result<(Option<Error>, usize)> {
         self.flights.wait_below(snapshot.flights);
         let mut damage = None;
+        let (mut complete, mut tables) = (0, true);
         for segment in &snapshot.rolled {
-            self.write_table(segment)?;
+            if let Err(error) = self.write_table(segment) {
+                tracing::warn!(%error, segment = segment.id.0, "the segment cannot be sealed");
+                tables = false;
+            }
             damage = self.sync_segment(segment)?.or(damage);
+            complete += usize::from(tables);
         }
         damage = self.sync_segment(&snapshot.active)?.or(damage);
         self.hit("journal.sync.after")?;
-        Ok(damage)
+        Ok((damage, complete))
     }
 
     fn sync_segment(&self, segment: &Arc<Segment>) -> Result<Option<Error>> {

@@ -124,7 +124,10 @@ impl Files {
         let n = self.next_spare();
         let path = self.path(FileRole::Spare(n));
         let file = self.open_at(&path, OpenMode::CreateNew)?;
-        self.zero(file.as_ref()).map_err(|e| Error::io("write spare segment", e)).on(path.display())?;
+        if let Err(error) = self.zero(file.as_ref()) {
+            self.remove(FileRole::Spare(n))?;
+            return Err(Error::io("write spare segment", error)).on(path.display());
+        }
         self.sync_dir()?;
         self.spares.lock().ready.push(n);
         Ok(())
@@ -154,7 +157,11 @@ impl Files {
             file.write_all_at(&[IoSlice::new(&header.page())], 0)?;
             file.sync_data()
         })();
-        made.map_err(|e| Error::io("prepare segment", e)).on(from.display())?;
+        if let Err(error) = made {
+            // A full disk is asked again and again: what was begun must not stay.
+            self.remove(FileRole::Spare(n))?;
+            return Err(Error::io("prepare segment", error)).on(from.display());
+        }
         self.rename(FileRole::Spare(n), FileRole::Segment(header.segment))?;
         self.sync_dir()?;
         Ok(file)
@@ -177,10 +184,10 @@ impl Files {
         self.spares.lock().ready.extend(spares);
     }
 
-    pub(crate) fn create_repair(&self, id: SegmentId) -> Result<Arc<dyn DiskFile>> {
+    pub(crate) fn create_repair(&self, id: SegmentId, bytes: u64) -> Result<Arc<dyn DiskFile>> {
         let path = self.path(FileRole::Repair(id));
         let file = self.open_at(&path, OpenMode::Truncate)?;
-        file.allocate(0..self.segment_bytes).map_err(|e| Error::io("reserve segment", e)).on(path.display())?;
+        file.allocate(0..bytes).map_err(|e| Error::io("reserve segment", e)).on(path.display())?;
         Ok(file)
     }
 

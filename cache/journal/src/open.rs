@@ -264,9 +264,11 @@ fn rewrite_doubtful(log: &Log) -> Result<()> {
 fn activate(found: Found, now: Duration) -> Result<Segment> {
     let header = found.header;
     let first_lsn = found.open.as_ref().and_then(|o| o.places.first()).map_or(header.first_lsn, |p| p.lsn);
+    let seen = found.open.as_ref().map_or(0, |o| o.incarnation);
     let header = Header {
         generation: header.generation + 1,
-        incarnation: header.incarnation + 1,
+        // Also above what a header says that was lost since.
+        incarnation: header.incarnation.max(seen) + 1,
         state: HeaderState::Active,
         first_lsn,
         ..header

@@ -99,11 +99,9 @@ impl Journal {
         if let Some(table) = self.tables.get(segment.id) {
             return Ok(table);
         }
-        let (position, bytes, frames) = {
-            let header = &segment.body.read().header;
-            (header.table_position, header.table_bytes, header.frame_count)
-        };
-        let len = usize::try_from(bytes).ok().filter(|_| bytes <= self.config.segment_bytes);
+        let header = segment.body.read().header;
+        let (position, frames) = (header.table_position, header.frame_count);
+        let len = usize::try_from(header.table_bytes).ok().filter(|len| *len as u64 <= header.segment_bytes);
         let mut encoded = vec![0; len.ok_or_else(|| Error::corrupt("read frame table", "its length is impossible"))?];
         let file = self.files.open(segment.id)?;
         file.read_exact_at(&mut encoded, position).map_err(|e| Error::io("read frame table", e)).on(segment.id)?;

@@ -51,8 +51,9 @@ pub(crate) struct Found {
 pub(crate) struct OpenSegment {
     pub(crate) places: Vec<Place>,
     pub(crate) table: FrameTable,
-    /// End of the last valid record anywhere in the file.
+    /// End of the last valid record anywhere in the file, and the highest incarnation of any.
     seen_end: u64,
+    pub(crate) incarnation: u32,
 }
 
 impl OpenSegment {
@@ -114,10 +115,6 @@ fn check_identity(config: &JournalConfig, id: SegmentId, header: &Header) -> Res
     if header.segment != id {
         return refuse(ErrorKind::Mismatch, format!("its header says {}: was the file renamed?", header.segment));
     }
-    if header.segment_bytes != config.segment_bytes && header.state == HeaderState::Active {
-        let why = format!("it was made for segments of {} bytes, not {}", header.segment_bytes, config.segment_bytes);
-        return refuse(ErrorKind::Mismatch, why);
-    }
     Ok(())
 }
 
@@ -130,16 +127,15 @@ fn scan(found: &Found) -> Result<(OpenSegment, Lsn, u64)> {
     let mut open = OpenSegment { seen_end: PAGE_BYTES, ..OpenSegment::default() };
     let mut durable = Lsn::ZERO;
     let mut at = PAGE_BYTES;
-    let mut incarnation = 0;
     while let Some(view) = scanner.record(at).map_err(io)? {
         let head = view.head;
         let expected = open.places.last().map_or(found.header.first_lsn, |p| p.lsn.next());
         let follows = expected == Lsn::ZERO || head.lsn == expected;
         // What an earlier opening cut off has a lower incarnation than what was written in its place.
-        if !follows || head.incarnation < incarnation || head.incarnation > found.header.incarnation {
+        if !follows || head.incarnation < open.incarnation {
             break;
         }
-        incarnation = head.incarnation;
+        open.incarnation = head.incarnation;
         durable = durable.max(head.durable);
         let frames_before = open.table.len();
         open.table.skip_to(head.first_frame.0);
@@ -160,6 +156,7 @@ fn scan(found: &Found) -> Result<(OpenSegment, Lsn, u64)> {
         .probe(at, |head, end| {
             durable = durable.max(head.durable);
             open.seen_end = open.seen_end.max(end);
+            open.incarnation = open.incarnation.max(head.incarnation);
         })
         .map_err(io)?;
     Ok((open, durable, scanner.bytes_read))

@@ -55,7 +55,7 @@ impl Journal {
             (body.first_lsn, body.last_lsn, body.end, body.phase == Phase::Rolled, body.header)
         };
         let old = segment.file();
-        let mut scanner = Scanner::new(old.clone(), segment.id, segment.seed, self.config.segment_bytes);
+        let mut scanner = Scanner::new(old.clone(), segment.id, segment.seed, header.segment_bytes);
         let mut places = Vec::new();
         scanner.whole(first, last, |view| {
             places.push((view.layout.start, view.head.lsn));
@@ -67,7 +67,7 @@ impl Journal {
                 return Err(Error::corrupt("copy segment", why).entity(segment.id));
             }
         }
-        let new = self.files.create_repair(segment.id)?;
+        let new = self.files.create_repair(segment.id, header.segment_bytes)?;
         let write = |bytes: &[u8], at| new.write_all_at(&[IoSlice::new(bytes)], at);
         write(&header.page(), 0).map_err(|e| Error::io("write segment", e))?;
         let mut buf = vec![0; COPY_BYTES];

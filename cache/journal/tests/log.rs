@@ -198,6 +198,19 @@ fn commit_async_is_ready_at_once_when_durable() {
     let lsn = append_batch(&log.journal, b"x").lsn;
     bench.runtime.block_on(log.journal.commit_async(lsn)).unwrap();
     assert_eq!(log.journal.durable(), lsn);
+    assert!(bench.runtime.block_on(log.journal.commit_async(Lsn(99))).is_err());
+    // Many at once, some of them given up.
+    for round in 0..20 {
+        let commits: Vec<_> = (0..10).map(|_| log.journal.commit_async(append_batch(&log.journal, b"y").lsn)).collect();
+        bench.runtime.block_on(async {
+            for (i, commit) in commits.into_iter().enumerate() {
+                if i != round % 10 {
+                    commit.await.unwrap();
+                }
+            }
+        });
+        log.journal.commit(log.journal.last()).unwrap();
+    }
     let mut again = log.journal.commit_async(lsn);
     let waker = std::task::Waker::noop();
     assert!(again.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_ready());
