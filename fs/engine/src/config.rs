@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use cache_journal::JournalConfig;
-use cache_readcache::ReadCacheConfig;
 use cache_writeback::WriteBackConfig;
 
 /// Told which requests a journal record carries, in the order of the journal: the ground truth for tests of what a
@@ -26,7 +25,6 @@ pub enum Atime {
 pub struct EngineConfig {
     pub journal: JournalConfig,
     pub write_back: WriteBackConfig,
-    pub read_cache: ReadCacheConfig,
     pub atime: Atime,
     /// Decoded inodes kept in memory (about 300 bytes each).
     pub inode_cache_entries: usize,
@@ -44,12 +42,11 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
-    /// The defaults for a store whose journal, write-back and read cache are configured so.
-    pub fn new(journal: JournalConfig, write_back: WriteBackConfig, read_cache: ReadCacheConfig) -> Self {
+    /// The defaults for a store whose journal and write-back are configured so.
+    pub fn new(journal: JournalConfig, write_back: WriteBackConfig) -> Self {
         Self {
             journal,
             write_back,
-            read_cache,
             atime: Atime::default(),
             inode_cache_entries: 128 << 10,
             dentry_cache_entries: 128 << 10,

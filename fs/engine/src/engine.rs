@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cache_journal::{FrameData, FrameId, Journal, Lsn};
-use cache_readcache::ReadCache;
 use cache_writeback::WriteBack;
 use fs_api::{Context, Durability, Ino, Time};
 use fs_meta::{Batch, Column, MetaStore};
@@ -44,7 +43,6 @@ pub struct Engine {
     pub(crate) store: Arc<dyn BlobStore>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) write_back: Arc<WriteBack>,
-    pub(crate) read_cache: Arc<ReadCache>,
     pub(crate) stripes: Stripes,
     pub(crate) caches: Caches,
     pub(crate) handles: Handles,

@@ -23,7 +23,6 @@ pub struct EngineStatus {
     pub journal_bytes: u64,
     pub journal_last_lsn: u64,
     pub journal_durable_lsn: u64,
-    pub read_cache_bytes: u64,
     pub index_unflushed_bytes: u64,
     pub index_flushed_lsn: u64,
     /// Removed files that something still ties.
@@ -42,7 +41,6 @@ impl Engine {
             journal_bytes: self.journal.local_bytes(),
             journal_last_lsn: self.journal.last().0,
             journal_durable_lsn: self.journal.durable().0,
-            read_cache_bytes: self.read_cache.bytes(),
             index_unflushed_bytes: self.meta.unflushed_bytes(),
             index_flushed_lsn: self.meta.flushed_lsn(),
             orphans: self.orphans.nameless(),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use cache_journal::{Journal, Lsn};
-use cache_readcache::ReadCache;
 use cache_writeback::WriteBack;
 use fs_api::{FileKind, ROOT_INO, Time};
 use fs_meta::{Batch, MetaStore};
@@ -42,7 +41,6 @@ impl Engine {
         })?;
         tracing::info!(after = after.0, ?recovery, "journal replayed");
         let formatted = system::is_formatted(&*meta)?;
-        let read_cache = ReadCache::open(env.clone(), config.read_cache.clone())?;
         let liveness = data::liveness(Arc::clone(&meta));
         let write_back = WriteBack::new(
             env.clone(),
@@ -70,7 +68,6 @@ impl Engine {
             store,
             journal,
             write_back,
-            read_cache,
         });
         if !formatted {
             engine.format()?;

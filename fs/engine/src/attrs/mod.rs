@@ -7,5 +7,4 @@ mod permission;
 mod setattr;
 mod xattr;
 
-pub(crate) use permission::NewOwner;
-pub(crate) use setattr::drop_suid_sgid;
+pub(crate) use permission::node;

@@ -3,6 +3,7 @@
 use fs_api::{AccessMask, Attr, Context, FileKind, Handle, HandleId, Ino, OpenFlags, Target};
 use objstore_base::{Error, ErrorKind, Result};
 
+use super::permission::node;
 use crate::change::Change;
 use crate::engine::Engine;
 use crate::records::Inode;
@@ -35,8 +36,7 @@ impl Engine {
             let lsn = match inode.kind {
                 FileKind::Regular => {
                     let mut change = Change::new(cx);
-                    self.truncate_locked(cx, &mut inode, 0, &mut change)?;
-                    change.put_inode(&inode);
+                    self.empty_locked(cx, &mut inode, &mut change)?;
                     Some(self.apply(change)?)
                 }
                 // Truncating what has no length of its own does nothing, as on Linux.
@@ -51,20 +51,12 @@ impl Engine {
     }
 
     fn require_open(&self, cx: &Context, inode: &Inode, flags: OpenFlags) -> Result<()> {
+        let acl = self.deciding_acl(cx, inode)?;
+        fs_access::may_open(&cx.credentials, &node(inode), acl.as_ref(), &flags)?;
         match inode.kind {
-            FileKind::Symlink => return Err(Error::new(ErrorKind::Loop, OP)),
-            FileKind::Directory if flags.write || flags.truncate => {
-                return Err(Error::new(ErrorKind::IsDirectory, OP));
-            }
-            FileKind::Socket => return Err(Error::new(ErrorKind::NoDeviceOrAddress, OP)),
-            _ => {}
+            FileKind::Socket => Err(Error::new(ErrorKind::NoDeviceOrAddress, OP)),
+            _ => Ok(()),
         }
-        let mask = AccessMask {
-            read: flags.read && !flags.execute,
-            write: flags.write || flags.truncate,
-            execute: flags.execute,
-        };
-        self.require(cx, inode, mask)
     }
 
     /// A handle on `inode`, whose stripe the caller holds; permission has been given.

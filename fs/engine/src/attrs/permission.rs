@@ -1,83 +1,58 @@
-//! Who may do what: hands the engine's state to `fs_access`, which decides.
+//! Who may do what: brings the engine's state before `fs_access`, which decides.
 
-use fs_api::{AccessMask, Context, FileKind};
-use objstore_base::{Error, ErrorKind, Result};
+use fs_access::{Acl, Node, Victim};
+use fs_api::{AccessMask, Context, NewNode};
+use objstore_base::Result;
 
 use crate::engine::Engine;
 use crate::records::Inode;
 
-/// Owner, group and mode of a new inode.
-pub(crate) struct NewOwner {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) mode: u32,
+/// What a decision needs to know of `inode`.
+pub(crate) const fn node(inode: &Inode) -> Node {
+    Node { kind: inode.kind, uid: inode.uid, gid: inode.gid, mode: inode.mode }
 }
 
 impl Engine {
     /// # Errors
     /// `AccessDenied` where any permission of `mask` is missing.
     pub(crate) fn require(&self, cx: &Context, inode: &Inode, mask: AccessMask) -> Result<()> {
-        let c = &cx.credentials;
-        let want = u32::from(mask.read) << 2 | u32::from(mask.write) << 1 | u32::from(mask.execute);
-        let granted = if c.is_privileged() {
-            if inode.is_dir() || inode.mode & 0o111 != 0 { 7 } else { 6 }
-        } else if c.uid == inode.uid {
-            inode.mode >> 6 & 7
-        } else if c.in_group(inode.gid) {
-            inode.mode >> 3 & 7
-        } else {
-            inode.mode & 7
-        };
-        if want & !granted == 0 { Ok(()) } else { Err(Error::new(ErrorKind::AccessDenied, "check permission")) }
+        fs_access::check(&cx.credentials, &node(inode), self.deciding_acl(cx, inode)?.as_ref(), mask)
     }
 
     /// Permission to look for a name in `directory`.
     pub(crate) fn require_search(&self, cx: &Context, directory: &Inode) -> Result<()> {
-        self.require(cx, directory, AccessMask { execute: true, ..AccessMask::default() })
+        self.require(cx, directory, fs_access::EXECUTE)
     }
 
-    /// # Errors
-    /// `NotPermitted` where the caller neither owns `inode` nor is root.
-    pub(crate) fn require_owner(&self, cx: &Context, inode: &Inode) -> Result<()> {
-        if cx.credentials.is_privileged() || cx.credentials.uid == inode.uid {
-            Ok(())
-        } else {
-            Err(Error::new(ErrorKind::NotPermitted, "check ownership"))
+    /// Permission to make `what` in `directory`; `None` for a name of an inode that is there.
+    pub(crate) fn require_make(&self, cx: &Context, directory: &Inode, what: Option<&NewNode>) -> Result<()> {
+        let (node, acl) = (node(directory), self.deciding_acl(cx, directory)?);
+        match what {
+            Some(what) => fs_access::may_make(&cx.credentials, &node, acl.as_ref(), what),
+            None => fs_access::may_create(&cx.credentials, &node, acl.as_ref()),
         }
     }
 
-    /// In a sticky directory only the owner of the victim or of the directory removes a name.
-    pub(crate) fn require_sticky(&self, cx: &Context, directory: &Inode, victim: &Inode) -> Result<()> {
-        if directory.mode & 0o1000 == 0 || cx.credentials.uid == directory.uid {
-            return Ok(());
-        }
-        self.require_owner(cx, victim)
+    /// Permission to give `source` one more name in `directory`.
+    pub(crate) fn require_link(&self, cx: &Context, source: &Inode, directory: &Inode) -> Result<()> {
+        let acl = self.deciding_acl(cx, directory)?;
+        fs_access::may_link(&cx.credentials, &node(source), &node(directory), acl.as_ref())
     }
 
-    pub(crate) fn require_chown(&self, cx: &Context, inode: &Inode, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
-        let c = &cx.credentials;
-        let owner = c.uid == inode.uid;
-        let uid_ok = uid.is_none_or(|uid| owner && uid == inode.uid);
-        let gid_ok = gid.is_none_or(|gid| owner && (gid == inode.gid || c.in_group(gid)));
-        if c.is_privileged() || (uid_ok && gid_ok) {
-            Ok(())
-        } else {
-            Err(Error::new(ErrorKind::NotPermitted, "change owner"))
-        }
+    /// Permission to take a name of `inode` out of `directory`.
+    pub(crate) fn require_delete(
+        &self, cx: &Context, directory: &Inode, inode: &Inode, victim: Victim,
+    ) -> Result<()> {
+        let acl = self.deciding_acl(cx, directory)?;
+        fs_access::may_delete(&cx.credentials, &node(directory), acl.as_ref(), &node(inode), victim)
     }
 
-    pub(crate) fn inherit(&self, cx: &Context, directory: &Inode, kind: FileKind, mode: u32) -> NewOwner {
-        let c = &cx.credentials;
-        let mut mode = mode & 0o7777;
-        let mut gid = c.gid;
-        if directory.mode & 0o2000 != 0 {
-            gid = directory.gid;
-            if kind == FileKind::Directory {
-                mode |= 0o2000;
-            } else if mode & 0o2010 == 0o2010 && !c.is_privileged() && !c.in_group(gid) {
-                mode &= !0o2000;
-            }
+    /// The access ACL of `inode`, where it can make a difference for this caller.
+    pub(super) fn deciding_acl(&self, cx: &Context, inode: &Inode) -> Result<Option<Acl>> {
+        let caller = &cx.credentials;
+        if !inode.has_access_acl || caller.uid == inode.uid || caller.is_privileged() {
+            return Ok(None);
         }
-        NewOwner { uid: c.uid, gid, mode }
+        self.access_acl(inode)
     }
 }

@@ -1,19 +1,16 @@
-//! Changing attributes: all that one call asks for in one change, with Linux's rules for who may.
+//! Changing attributes: all that one call asks for in one change. Who may, and what becomes of setuid and setgid, is
+//! decided by `fs_access`.
 
 use cache_journal::Lsn;
-use fs_api::{AccessMask, Attr, Context, FILE_BYTES_MAX, FileKind, SetAttr, SetTime, Target, Time};
+use fs_api::{Attr, Context, FILE_BYTES_MAX, FileKind, SetAttr, SetTime, Target, Time};
 use objstore_base::{Error, ErrorKind, Result};
 
+use super::permission::node;
 use crate::change::Change;
 use crate::engine::Engine;
-use crate::handles::OpenFile;
 use crate::records::Inode;
 
 const OP: &str = "set attributes";
-const SETUID: u32 = 0o4000;
-const SETGID: u32 = 0o2000;
-const GROUP_EXECUTE: u32 = 0o010;
-const WRITE: AccessMask = AccessMask { read: false, write: true, execute: false };
 
 impl Engine {
     pub(crate) async fn set_attributes(&self, cx: &Context, target: Target, set: SetAttr) -> Result<Attr> {
@@ -30,127 +27,55 @@ impl Engine {
         let _stripe = self.stripes.write_one(target.ino);
         self.flush_gathered_locked(target.ino)?;
         let mut inode = self.inode_locked(target.ino)?;
-        self.require_setattr(cx, &inode, &set, open)?;
+        if open.is_some_and(|open| !open.flags.write) && set.size.is_some() {
+            return Err(Error::new(ErrorKind::InvalidArgument, OP).context("the file is not open for writing"));
+        }
+        self.require_set(cx, &inode, &set, open.is_some_and(|open| open.flags.write))?;
         let mut change = Change::new(cx);
-        if let Some(size) = set.size {
-            self.truncate_locked(cx, &mut inode, size, &mut change)?;
-        }
-        change_owner(&mut inode, &set);
-        if let Some(mode) = set.mode {
-            self.change_mode(cx, &mut inode, mode, &mut change)?;
-        }
-        if set.kill_suid_sgid {
-            drop_suid_sgid(&mut inode);
+        let owner = fs_access::owner_after(&cx.credentials, &node(&inode), &set);
+        (inode.uid, inode.gid, inode.mode) = (owner.uid, owner.gid, owner.mode);
+        if set.mode.is_some() {
+            self.chmod_acl(&mut inode, &mut change)?;
         }
         let now = self.now();
         inode.touch_ctime(now);
+        if let Some(size) = set.size {
+            self.resize_locked(&mut inode, size, &mut change)?;
+            inode.mtime = inode.ctime;
+        }
         change_times(&mut inode, &set, now);
         change.put_inode(&inode);
         Ok((inode.attr(), self.apply(change)?))
     }
 
-    /// Sets the length of a regular file, whose stripe is held and whose gathered writes are settled: a change of
-    /// content by this caller.
-    pub(crate) fn truncate_locked(
-        &self, cx: &Context, inode: &mut Inode, size: u64, change: &mut Change,
-    ) -> Result<()> {
-        self.resize_locked(inode, size, change)?;
-        if !cx.credentials.is_privileged() {
-            drop_suid_sgid(inode);
+    fn require_set(&self, cx: &Context, inode: &Inode, set: &SetAttr, open_for_writing: bool) -> Result<()> {
+        let acl = self.deciding_acl(cx, inode)?;
+        fs_access::may_set(&cx.credentials, &node(inode), acl.as_ref(), set, open_for_writing)?;
+        if set.size.is_some_and(|size| size > FILE_BYTES_MAX) {
+            return Err(Error::new(ErrorKind::FileTooLarge, OP));
         }
-        inode.touch_mtime(self.now());
-        Ok(())
-    }
-
-    /// Who may, in the order in which Linux asks.
-    fn require_setattr(&self, cx: &Context, inode: &Inode, set: &SetAttr, open: Option<OpenFile>) -> Result<()> {
-        if let Some(size) = set.size {
-            self.require_truncate(cx, inode, size, open)?;
-        }
-        self.require_chown(cx, inode, set.uid, set.gid)?;
-        if set.mode.is_some_and(|mode| !self.only_drops_suid_sgid(cx, inode, mode)) {
-            self.require_owner(cx, inode)?;
-        }
-        let times = [set.atime, set.mtime];
-        if times.iter().flatten().any(|t| matches!(t, SetTime::To(_))) {
-            return self.require_owner(cx, inode);
-        }
-        // With a new length the clock's mtime comes along and needs no more than that.
-        if times.iter().any(Option::is_some) && set.size.is_none() && self.require_owner(cx, inode).is_err() {
-            return self.require(cx, inode, WRITE);
-        }
-        Ok(())
-    }
-
-    fn require_truncate(&self, cx: &Context, inode: &Inode, size: u64, open: Option<OpenFile>) -> Result<()> {
-        match inode.kind {
-            FileKind::Regular => {}
-            FileKind::Directory => return Err(Error::new(ErrorKind::IsDirectory, OP)),
-            _ => return Err(Error::new(ErrorKind::InvalidArgument, OP)),
-        }
-        match open {
-            Some(open) if open.flags.write => {}
-            Some(_) => return Err(Error::new(ErrorKind::InvalidArgument, OP).context("the file is open for reading")),
-            None => self.require(cx, inode, WRITE)?,
-        }
-        if size > FILE_BYTES_MAX { Err(Error::new(ErrorKind::FileTooLarge, OP)) } else { Ok(()) }
-    }
-
-    /// Whether `mode` is what the kernel sends for a write by someone who is not the owner: the same bits without
-    /// setuid and setgid. Whoever may write could have it by writing.
-    fn only_drops_suid_sgid(&self, cx: &Context, inode: &Inode, mode: u32) -> bool {
-        let (old, new) = (inode.mode, mode & 0o7777);
-        let drops = inode.kind == FileKind::Regular
-            && old != new
-            && (old & !(SETUID | SETGID)) == (new & !(SETUID | SETGID))
-            && new & !old == 0;
-        drops && self.require(cx, inode, WRITE).is_ok()
-    }
-
-    fn change_mode(&self, cx: &Context, inode: &mut Inode, mode: u32, change: &mut Change) -> Result<()> {
-        let mut mode = mode & 0o7777;
-        if inode.kind == FileKind::Symlink {
+        if set.mode.is_some() && inode.kind == FileKind::Symlink {
             return Err(Error::new(ErrorKind::NotSupported, OP).context("symbolic links have no mode of their own"));
         }
-        if mode & SETGID != 0 && !cx.credentials.is_privileged() && !cx.credentials.in_group(inode.gid) {
-            mode &= !SETGID;
-        }
-        inode.mode = mode;
-        self.chmod_acl(inode, change)
+        Ok(())
     }
-}
 
-/// New owner and group; setuid and setgid go with the old ones, root's included, as on Linux.
-fn change_owner(inode: &mut Inode, set: &SetAttr) {
-    if set.uid.is_none() && set.gid.is_none() {
-        return;
-    }
-    inode.uid = set.uid.unwrap_or(inode.uid);
-    inode.gid = set.gid.unwrap_or(inode.gid);
-    if !inode.is_dir() {
-        drop_suid_sgid(inode);
-    }
-}
-
-/// What a write by an unprivileged caller does: setuid goes; setgid where it means "run as the group", not where it
-/// stands for mandatory locking.
-pub(crate) fn drop_suid_sgid(inode: &mut Inode) {
-    if inode.is_dir() {
-        return;
-    }
-    inode.mode &= !SETUID;
-    if inode.mode & GROUP_EXECUTE != 0 {
-        inode.mode &= !SETGID;
+    /// Empties a regular file that is being opened: a change of content by this caller, who may write it. Its stripe is
+    /// held and its gathered writes are settled.
+    pub(super) fn empty_locked(&self, cx: &Context, inode: &mut Inode, change: &mut Change) -> Result<()> {
+        self.resize_locked(inode, 0, change)?;
+        inode.mode = fs_access::mode_after_write(&cx.credentials, &node(inode));
+        inode.touch_mtime(self.now());
+        change.put_inode(inode);
+        Ok(())
     }
 }
 
 fn change_times(inode: &mut Inode, set: &SetAttr, now: Time) {
-    let resolve = |time: SetTime| match time {
-        SetTime::Now => now,
-        SetTime::To(time) => time,
-    };
-    if let Some(time) = set.atime {
-        inode.atime = resolve(time);
+    match set.atime {
+        Some(SetTime::Now) => inode.atime = now,
+        Some(SetTime::To(time)) => inode.atime = time,
+        None => {}
     }
     match set.mtime {
         // The clock's time, but never before a change that was.

@@ -1,12 +1,14 @@
-//! Extended attributes: the four namespaces and who may use them.
+//! Extended attributes: reading, setting, listing and removing them. Who may is decided by `fs_access`.
 
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use fs_api::{AccessMask, Context, FileKind, Ino, XATTR_NAME_BYTES_MAX, XATTR_VALUE_BYTES_MAX, XattrMode};
+use fs_access::XattrSpace;
+use fs_api::{Context, Ino, XATTR_VALUE_BYTES_MAX, XattrMode};
 use fs_meta::{Column, Direction};
 use objstore_base::{Error, ErrorKind, Result};
 
+use super::permission::node;
 use crate::change::Change;
 use crate::engine::Engine;
 use crate::keys;
@@ -19,59 +21,19 @@ const REMOVE: &str = "remove extended attribute";
 const LIST_BYTES_MAX: usize = 65_536;
 const VERSION: u8 = 1;
 
-pub(super) const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
-pub(super) const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
-
-const READ: AccessMask = AccessMask { read: true, write: false, execute: false };
-const WRITE: AccessMask = AccessMask { read: false, write: true, execute: false };
-
-/// What a name's prefix says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Space {
-    User,
-    Trusted,
-    Security,
-    AccessAcl,
-    DefaultAcl,
-}
-
-impl Space {
-    fn of(op: &'static str, name: &[u8]) -> Result<Self> {
-        if name.is_empty() || name.len() > XATTR_NAME_BYTES_MAX {
-            return Err(Error::new(ErrorKind::RangeTooSmall, op));
-        }
-        if name.contains(&0) {
-            return Err(Error::new(ErrorKind::InvalidArgument, op));
-        }
-        match name {
-            ACCESS_ACL => Ok(Self::AccessAcl),
-            DEFAULT_ACL => Ok(Self::DefaultAcl),
-            b"user." | b"trusted." | b"security." => Err(Error::new(ErrorKind::InvalidArgument, op)),
-            _ if name.starts_with(b"user.") => Ok(Self::User),
-            _ if name.starts_with(b"trusted.") => Ok(Self::Trusted),
-            _ if name.starts_with(b"security.") => Ok(Self::Security),
-            _ => Err(Error::new(ErrorKind::NotSupported, op)),
-        }
-    }
-}
-
 impl Engine {
     pub(crate) fn get_xattr(&self, cx: &Context, ino: Ino, name: &[u8]) -> Result<Bytes> {
-        let space = Space::of(GET, name)?;
+        let space = XattrSpace::of(name)?;
         let inode = self.inode(ino)?;
-        match space {
-            Space::User if !may_have_user_attributes(&inode) => return Err(Error::new(ErrorKind::NoData, GET)),
-            Space::User => self.require(cx, &inode, READ)?,
-            Space::Trusted if !cx.credentials.is_privileged() => return Err(Error::new(ErrorKind::NoData, GET)),
-            _ => {}
-        }
+        let acl = self.deciding_acl(cx, &inode)?;
+        fs_access::may_read_xattr(&cx.credentials, &node(&inode), acl.as_ref(), space)?;
         self.stored_xattr(&inode, name)?.map(Bytes::from).ok_or_else(|| Error::new(ErrorKind::NoData, GET))
     }
 
     pub(crate) async fn set_xattr(
         &self, cx: &Context, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode,
     ) -> Result<()> {
-        let space = Space::of(SET, name)?;
+        let space = XattrSpace::of(name)?;
         if value.len() > XATTR_VALUE_BYTES_MAX {
             return Err(Error::new(ErrorKind::TooBig, SET));
         }
@@ -79,7 +41,7 @@ impl Engine {
             let _stripe = self.stripes.write_one(ino);
             self.flush_gathered_locked(ino)?;
             let mut inode = self.inode_locked(ino)?;
-            self.require_set_xattr(SET, cx, &inode, space)?;
+            self.require_set_xattr(cx, &inode, space)?;
             let there = self.stored_xattr(&inode, name)?.is_some();
             match mode {
                 XattrMode::Create if there => return Err(Error::new(ErrorKind::Exists, SET)),
@@ -91,9 +53,9 @@ impl Engine {
             }
             let mut change = Change::new(cx);
             match space {
-                Space::AccessAcl => self.set_access_acl(cx, &mut inode, value, &mut change)?,
-                Space::DefaultAcl => self.set_default_acl(&mut inode, value, &mut change)?,
-                _ => self.put_xattr(&mut inode, name, value, there, &mut change),
+                XattrSpace::AccessAcl => Self::set_access_acl(cx, &mut inode, value, &mut change)?,
+                XattrSpace::DefaultAcl => Self::set_default_acl(&mut inode, value, &mut change)?,
+                _ => Self::put_xattr(&mut inode, name, value, there, &mut change),
             }
             inode.touch_ctime(self.now());
             change.put_inode(&inode);
@@ -103,21 +65,19 @@ impl Engine {
     }
 
     pub(crate) async fn remove_xattr(&self, cx: &Context, ino: Ino, name: &[u8]) -> Result<()> {
-        let space = Space::of(REMOVE, name)?;
+        let space = XattrSpace::of(name)?;
         let lsn = {
             let _stripe = self.stripes.write_one(ino);
             self.flush_gathered_locked(ino)?;
             let mut inode = self.inode_locked(ino)?;
-            self.require_set_xattr(REMOVE, cx, &inode, space)?;
+            self.require_set_xattr(cx, &inode, space)?;
             if self.stored_xattr(&inode, name)?.is_none() {
                 return Err(Error::new(ErrorKind::NoData, REMOVE));
             }
             let mut change = Change::new(cx);
-            self.take_xattr(&mut inode, name, &mut change);
             match space {
-                Space::AccessAcl => inode.has_access_acl = false,
-                Space::DefaultAcl => inode.has_default_acl = false,
-                _ => {}
+                XattrSpace::AccessAcl | XattrSpace::DefaultAcl => Self::drop_acl(&mut inode, name, &mut change),
+                _ => Self::take_xattr(&mut inode, name, &mut change),
             }
             inode.touch_ctime(self.now());
             change.put_inode(&inode);
@@ -128,9 +88,8 @@ impl Engine {
 
     pub(crate) fn list_xattrs(&self, cx: &Context, ino: Ino) -> Result<Vec<Vec<u8>>> {
         let inode = self.inode(ino)?;
-        let all = cx.credentials.is_privileged();
         let mut names = self.xattr_names(&inode)?;
-        names.retain(|name| all || !name.starts_with(b"trusted."));
+        names.retain(|name| fs_access::lists_xattr(&cx.credentials, name));
         Ok(names)
     }
 
@@ -142,24 +101,9 @@ impl Engine {
         Ok(())
     }
 
-    fn require_set_xattr(&self, op: &'static str, cx: &Context, inode: &Inode, space: Space) -> Result<()> {
-        let privileged = cx.credentials.is_privileged();
-        match space {
-            Space::User if !may_have_user_attributes(inode) => Err(Error::new(ErrorKind::NotPermitted, op)),
-            Space::User => {
-                if inode.is_dir() && inode.mode & 0o1000 != 0 {
-                    self.require_owner(cx, inode)?;
-                }
-                self.require(cx, inode, WRITE)
-            }
-            Space::Trusted | Space::Security if privileged => Ok(()),
-            Space::Trusted | Space::Security => Err(Error::new(ErrorKind::NotPermitted, op)),
-            Space::AccessAcl | Space::DefaultAcl if inode.kind == FileKind::Symlink => {
-                Err(Error::new(ErrorKind::NotSupported, op))
-            }
-            Space::DefaultAcl if !inode.is_dir() => Err(Error::new(ErrorKind::AccessDenied, op)),
-            Space::AccessAcl | Space::DefaultAcl => self.require_owner(cx, inode),
-        }
+    fn require_set_xattr(&self, cx: &Context, inode: &Inode, space: XattrSpace) -> Result<()> {
+        let acl = self.deciding_acl(cx, inode)?;
+        fs_access::may_write_xattr(&cx.credentials, &node(inode), acl.as_ref(), space)
     }
 
     pub(super) fn stored_xattr(&self, inode: &Inode, name: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -177,7 +121,7 @@ impl Engine {
     }
 
     /// Stores one; the caller stores the inode and knows whether it was `there`.
-    pub(super) fn put_xattr(&self, inode: &mut Inode, name: &[u8], value: &[u8], there: bool, change: &mut Change) {
+    pub(super) fn put_xattr(inode: &mut Inode, name: &[u8], value: &[u8], there: bool, change: &mut Change) {
         let mut record = Vec::with_capacity(1 + value.len());
         record.push(VERSION);
         record.extend_from_slice(value);
@@ -186,7 +130,7 @@ impl Engine {
     }
 
     /// Removes one that is there; the caller stores the inode.
-    pub(super) fn take_xattr(&self, inode: &mut Inode, name: &[u8], change: &mut Change) {
+    pub(super) fn take_xattr(inode: &mut Inode, name: &[u8], change: &mut Change) {
         change.batch.delete(Column::Xattr, &keys::xattr(inode.ino, name));
         inode.xattrs = inode.xattrs.saturating_sub(1);
     }
@@ -218,8 +162,4 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-fn may_have_user_attributes(inode: &Inode) -> bool {
-    matches!(inode.kind, FileKind::Regular | FileKind::Directory)
 }

@@ -95,3 +95,6 @@ impl Engine {
         self.spawn("room", ROOM_TICK, |engine| async move { engine.refresh_room().await }.boxed());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use objstore_base::{BoxFuture, Error, ErrorKind, Result};
 
 use super::extents::{Edit, place_frames};
 use super::gather::split_frames;
-use crate::attrs::drop_suid_sgid;
+use crate::attrs::node;
 use crate::change::Change;
 use crate::engine::Engine;
 use crate::handles::FileUse;
@@ -79,9 +79,7 @@ impl Engine {
     /// What every change of content by this caller does to the record, with the file reaching at least to `end`.
     pub(crate) fn touch_content(&self, cx: &Context, inode: &mut Inode, end: u64) {
         inode.size = inode.size.max(end);
-        if !cx.credentials.is_privileged() {
-            drop_suid_sgid(inode);
-        }
+        inode.mode = fs_access::mode_after_write(&cx.credentials, &node(inode));
         inode.touch_mtime(self.now());
     }
 

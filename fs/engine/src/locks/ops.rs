@@ -42,7 +42,7 @@ impl Engine {
         let request = normal(request)?;
         match self.locks.set(ino, &request, wait == LockWait::Block)? {
             Outcome::Done => Ok(()),
-            Outcome::Held(_) => Err(Error::new(ErrorKind::WouldBlock, "lock").entity(ino)),
+            Outcome::Held => Err(Error::new(ErrorKind::WouldBlock, "lock").entity(ino)),
             Outcome::Queued(ticket) => {
                 let mut place = Place { table: &self.locks, ino, request, number: ticket.number, done: false };
                 let granted = ticket.granted.await;

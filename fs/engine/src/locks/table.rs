@@ -45,7 +45,7 @@ pub(super) struct Ticket {
 /// What came of asking for a lock.
 pub(super) enum Outcome {
     Done,
-    Held(LockRequest),
+    Held,
     Queued(Ticket),
 }
 
@@ -66,7 +66,7 @@ impl LockTable {
         let LockRequest { owner, range, pid, .. } = *request;
         let mut state = self.state.lock();
         let conflict = request.kind.and_then(|kind| state.conflict(file, owner, range, kind).map(|c| (kind, c)));
-        let Some((kind, conflict)) = conflict else {
+        let Some((kind, _)) = conflict else {
             state.set(file, owner, range, request.kind, pid);
             return Ok(Outcome::Done);
         };
@@ -76,7 +76,7 @@ impl LockTable {
             state.set(file, owner, range, None, pid);
         }
         match wait {
-            false => Ok(Outcome::Held(conflict)),
+            false => Ok(Outcome::Held),
             true => state.queue(file, owner, range, kind, pid).map(Outcome::Queued),
         }
     }

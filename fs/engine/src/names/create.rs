@@ -5,7 +5,7 @@ use fs_api::{Context, Created, Ino, NewNode, OpenFlags};
 use objstore_base::{Error, ErrorKind, Result};
 
 use super::check_name;
-use super::directory::add_name;
+use super::directory::{add_name, require_alive};
 use crate::change::Change;
 use crate::engine::Engine;
 
@@ -49,7 +49,8 @@ impl Engine {
         if let Some(found) = self.dentry_locked(parent, name)? {
             return if exclusive { Err(Error::new(ErrorKind::Exists, OP)) } else { Ok(Step::Existing(found.ino)) };
         }
-        self.require_create(OP, cx, &directory)?;
+        require_alive(OP, &directory)?;
+        self.require_make(cx, &directory, None)?;
         let mut change = Change::new(cx);
         let inode = self.new_node(cx, &directory, ino, NewNode::Regular, mode, umask, &mut change)?;
         add_name(&mut directory, name, ino, inode.kind, self.now(), &mut change);

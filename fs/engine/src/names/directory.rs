@@ -1,36 +1,18 @@
 //! What every change of a directory's names has in common.
 
-use fs_api::{AccessMask, Context, FileKind, Ino, Time};
+use fs_api::{FileKind, Ino, Time};
 use objstore_base::{Error, ErrorKind, Result};
 
 use crate::change::Change;
-use crate::engine::Engine;
 use crate::records::{Dentry, Inode};
 
-/// Permission to change the names of a directory.
-const MODIFY: AccessMask = AccessMask { read: false, write: true, execute: true };
-
-impl Engine {
-    /// Whether the caller may add a name to `directory` (Linux `may_create`, after the check that the name is free).
-    pub(super) fn require_create(&self, op: &'static str, cx: &Context, directory: &Inode) -> Result<()> {
-        if directory.nlink == 0 {
-            return Err(Error::new(ErrorKind::NotFound, op).context("the directory has been removed"));
-        }
-        self.require(cx, directory, MODIFY)
+/// # Errors
+/// `NotFound` where `directory` has been removed and lives on for those who have it open.
+pub(super) fn require_alive(op: &'static str, directory: &Inode) -> Result<()> {
+    if directory.nlink == 0 {
+        return Err(Error::new(ErrorKind::NotFound, op).context("the directory has been removed"));
     }
-
-    /// Whether the caller may remove the name of `victim` from `directory` (Linux `may_delete`).
-    pub(super) fn require_delete(
-        &self, op: &'static str, cx: &Context, directory: &Inode, victim: &Inode, want_dir: Option<bool>,
-    ) -> Result<()> {
-        self.require(cx, directory, MODIFY)?;
-        self.require_sticky(cx, directory, victim)?;
-        match want_dir {
-            Some(true) if !victim.is_dir() => Err(Error::new(ErrorKind::NotDirectory, op)),
-            Some(false) if victim.is_dir() => Err(Error::new(ErrorKind::IsDirectory, op)),
-            _ => Ok(()),
-        }
-    }
+    Ok(())
 }
 
 /// Adds `name` to `directory`, which the caller stores afterwards.

@@ -4,7 +4,7 @@ use fs_api::{Attr, Context, Ino, LINKS_MAX};
 use objstore_base::{Error, ErrorKind, Result};
 
 use super::check_name;
-use super::directory::add_name;
+use super::directory::{add_name, require_alive};
 use crate::change::Change;
 use crate::engine::Engine;
 
@@ -21,10 +21,8 @@ impl Engine {
             if self.dentry_locked(parent, name)?.is_some() {
                 return Err(Error::new(ErrorKind::Exists, OP));
             }
-            self.require_create(OP, cx, &directory)?;
-            if inode.is_dir() {
-                return Err(Error::new(ErrorKind::NotPermitted, OP).context("a directory has one name only"));
-            }
+            require_alive(OP, &directory)?;
+            self.require_link(cx, &inode, &directory)?;
             if inode.nlink == 0 {
                 return Err(Error::new(ErrorKind::NotFound, OP).context("the last name is gone"));
             }

@@ -4,8 +4,7 @@ use fs_api::{Attr, Context, FileKind, Ino, NewNode, SYMLINK_BYTES_MAX};
 use objstore_base::{Error, ErrorKind, Result};
 
 use super::check_name;
-use super::directory::add_name;
-use crate::attrs::NewOwner;
+use super::directory::{add_name, require_alive};
 use crate::change::Change;
 use crate::engine::Engine;
 use crate::records::Inode;
@@ -25,10 +24,8 @@ impl Engine {
             if self.dentry_locked(parent, name)?.is_some() {
                 return Err(Error::new(ErrorKind::Exists, OP));
             }
-            self.require_create(OP, cx, &directory)?;
-            if matches!(node, NewNode::CharDevice(_) | NewNode::BlockDevice(_)) && !cx.credentials.is_privileged() {
-                return Err(Error::new(ErrorKind::NotPermitted, OP).context("only root makes device nodes"));
-            }
+            require_alive(OP, &directory)?;
+            self.require_make(cx, &directory, Some(&node))?;
             let mut change = Change::new(cx);
             let inode = self.new_node(cx, &directory, ino, node, mode, umask, &mut change)?;
             add_name(&mut directory, name, ino, inode.kind, self.now(), &mut change);
@@ -45,18 +42,15 @@ impl Engine {
         &self, cx: &Context, directory: &Inode, ino: Ino, node: NewNode, mode: u32, umask: u32, change: &mut Change,
     ) -> Result<Inode> {
         let kind = kind_of(&node);
-        let NewOwner { uid, gid, mode } = self.inherit(cx, directory, kind, mode);
-        let mut inode = Inode::new(ino, kind, mode, uid, gid, self.now());
+        let inherited = self.inherit(cx, directory, kind, mode, umask)?;
+        let mut inode = Inode::new(ino, kind, inherited.mode, inherited.uid, inherited.gid, self.now());
         match node {
             NewNode::Directory => inode.parent = directory.ino,
-            NewNode::Symlink(target) => {
-                inode.mode = 0o777;
-                inode.target = target.into();
-            }
+            NewNode::Symlink(target) => inode.target = target.into(),
             NewNode::CharDevice(rdev) | NewNode::BlockDevice(rdev) => inode.rdev = rdev,
             NewNode::Regular | NewNode::Fifo | NewNode::Socket => {}
         }
-        self.inherit_acl(directory, &mut inode, umask, change)?;
+        Self::put_inherited(&mut inode, &inherited, change);
         change.add_inode(&inode);
         Ok(inode)
     }

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use fs_api::{AccessMask, Context, DirEntry, FileKind, Ino, Listing, Target};
+use fs_api::{Context, DirEntry, FileKind, Ino, Listing, Target};
 use fs_meta::{Column, Direction};
 use objstore_base::{Error, ErrorKind, Result};
 
@@ -27,7 +27,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::NotDirectory, OP));
         }
         if open.is_none() {
-            self.require(cx, &directory, AccessMask { read: true, ..AccessMask::default() })?;
+            self.require(cx, &directory, fs_access::READ)?;
         }
         if directory.nlink == 0 {
             return Err(Error::new(ErrorKind::NotFound, OP).context("the directory has been removed"));

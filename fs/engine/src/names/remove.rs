@@ -1,5 +1,6 @@
 //! Removing names: `unlink` and `rmdir`.
 
+use fs_access::Victim;
 use fs_api::{Context, Ino, Time};
 use objstore_base::{Error, ErrorKind, Result};
 
@@ -25,6 +26,13 @@ impl Removal {
         }
     }
 
+    const fn victim(self) -> Victim {
+        match self {
+            Self::Unlink => Victim::NotDirectory,
+            Self::Rmdir => Victim::Directory,
+        }
+    }
+
     fn check(self, name: &[u8]) -> Result<()> {
         let special = match (self, name) {
             (Self::Unlink, _) => ErrorKind::IsDirectory,
@@ -43,7 +51,7 @@ impl Engine {
             let (_stripes, dentry) = self.lock_entry(op, cx, parent, name)?;
             let mut directory = self.directory_locked(op, parent)?;
             let victim = self.inode_locked(dentry.ino)?;
-            self.require_delete(op, cx, &directory, &victim, Some(removal == Removal::Rmdir))?;
+            self.require_delete(cx, &directory, &victim, removal.victim())?;
             if victim.entries > 0 {
                 return Err(Error::new(ErrorKind::NotEmpty, op));
             }

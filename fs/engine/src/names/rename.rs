@@ -1,10 +1,11 @@
 //! Renaming: replace, not replace, exchange.
 
-use fs_api::{AccessMask, Context, Ino, ROOT_INO, RenameMode, Time};
+use fs_access::Victim;
+use fs_api::{Context, Ino, ROOT_INO, RenameMode, Time};
 use objstore_base::{Error, ErrorKind, Result};
 
 use super::check_name;
-use super::directory::{add_name, remove_name, replace_name};
+use super::directory::{add_name, remove_name, replace_name, require_alive};
 use crate::change::Change;
 use crate::engine::Engine;
 use crate::records::{Dentry, Inode};
@@ -180,20 +181,27 @@ impl<'a> Rename<'a> {
 
     fn check(&self, cx: &Context) -> Result<()> {
         let engine = self.engine;
-        engine.require_delete(OP, cx, &self.directory, &self.source, None)?;
+        engine.require_delete(cx, &self.directory, &self.source, Victim::Any)?;
         let exchange = self.mode == RenameMode::Exchange;
         match &self.target {
-            None => engine.require_create(OP, cx, self.new_directory())?,
+            None => {
+                require_alive(OP, self.new_directory())?;
+                engine.require_make(cx, self.new_directory(), None)?;
+            }
             Some(target) => {
-                let want_dir = (!exchange).then_some(self.source.is_dir());
-                engine.require_delete(OP, cx, self.new_directory(), target, want_dir)?;
+                let victim = match (exchange, self.source.is_dir()) {
+                    (true, _) => Victim::Any,
+                    (false, true) => Victim::Directory,
+                    (false, false) => Victim::NotDirectory,
+                };
+                engine.require_delete(cx, self.new_directory(), target, victim)?;
             }
         }
         if self.new_directory.is_some() {
             // A directory that moves gets a new `..`: that is a write to it.
             let moved = [Some(&self.source), self.target.as_ref().filter(|_| exchange)];
             for inode in moved.into_iter().flatten().filter(|inode| inode.is_dir()) {
-                engine.require(cx, inode, AccessMask { write: true, ..AccessMask::default() })?;
+                engine.require(cx, inode, fs_access::WRITE)?;
             }
         }
         if !exchange && self.target.as_ref().is_some_and(|target| target.entries > 0) {

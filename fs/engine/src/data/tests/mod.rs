@@ -1,0 +1,5 @@
+//! The engine's files over a real journal in a temporary folder, an index in memory and a pool in memory.
+
+mod history;
+mod space;
+mod world;

@@ -1,0 +1,171 @@
+//! One store for a test, and short words for what a test does with it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cache_journal::JournalConfig;
+use cache_writeback::WriteBackConfig;
+use fs_api::{Context, Credentials, FallocateMode, HandleId, Ino, OpenFlags, ROOT_INO, SeekFrom, SetAttr, Target, Vfs};
+use fs_meta::MemoryStore;
+use objstore_base::{ErrorKind, MemoryBlobStore};
+use objstore_env::Env;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::{Engine, EngineConfig};
+
+pub(super) struct World {
+    pub(super) engine: Arc<Engine>,
+    pub(super) runtime: Runtime,
+    pub(super) pool: Arc<MemoryBlobStore>,
+    meta: Arc<MemoryStore>,
+    env: Env,
+    config: EngineConfig,
+    dir: TempDir,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(super) fn with(configure: impl FnOnce(&mut EngineConfig)) -> Self {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime");
+        let env = objstore_env::real::env(runtime.handle().clone()).expect("an environment");
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut journal = JournalConfig::new(dir.path().join("journal"), [3; 16]);
+        journal.segment_bytes = 2 << 20;
+        let mut config = EngineConfig::new(journal, WriteBackConfig::new(256 << 20));
+        configure(&mut config);
+        let (meta, pool) = (Arc::new(MemoryStore::new()), Arc::new(MemoryBlobStore::new()));
+        let engine = open(&env, &meta, &pool, &config);
+        config.journal.create = false;
+        Self { engine, runtime, pool, meta, env, config, dir }
+    }
+
+    /// After an orderly stop, or after the process died with an index that was never flushed.
+    pub(super) fn again(self, orderly: bool) -> Self {
+        let Self { engine, runtime, pool, meta, env, config, dir } = self;
+        let meta = if orderly {
+            runtime.block_on(engine.stop()).expect("stop");
+            meta
+        } else {
+            Arc::new(MemoryStore::new())
+        };
+        drop(engine);
+        let engine = open(&env, &meta, &pool, &config);
+        Self { engine, runtime, pool, meta, env, config, dir }
+    }
+
+    /// The machine is lost; a new one rebuilds the index from the pool.
+    pub(super) fn into_pool(self) -> (Runtime, Env, EngineConfig, Arc<MemoryBlobStore>, TempDir) {
+        (self.runtime, self.env, self.config, self.pool, self.dir)
+    }
+
+    pub(super) fn cx(&self) -> Context {
+        static REQUEST: AtomicU64 = AtomicU64::new(1);
+        Context::new(REQUEST.fetch_add(1, Ordering::Relaxed), Credentials::root())
+    }
+
+    pub(super) fn create(&self, name: &str) -> Ino {
+        let flags = OpenFlags { read: true, write: true, ..OpenFlags::default() };
+        let cx = self.cx();
+        let created = self.runtime.block_on(self.engine.create(&cx, ROOT_INO, name.as_bytes(), 0o644, 0, flags, true));
+        let created = created.expect("create");
+        self.runtime.block_on(self.engine.release(&cx, created.attr.ino, created.handle.id)).expect("release");
+        created.attr.ino
+    }
+
+    pub(super) fn unlink(&self, name: &str) {
+        self.runtime.block_on(self.engine.unlink(&self.cx(), ROOT_INO, name.as_bytes())).expect("unlink");
+    }
+
+    pub(super) fn open_append(&self, ino: Ino) -> HandleId {
+        let flags = OpenFlags { write: true, append: true, ..OpenFlags::default() };
+        self.runtime.block_on(self.engine.open(&self.cx(), ino, flags)).expect("open").id
+    }
+
+    pub(super) fn write(&self, ino: Ino, offset: u64, data: &[u8]) {
+        self.try_write(ino, offset, data).expect("write");
+    }
+
+    pub(super) fn try_write(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<(), ErrorKind> {
+        let cx = self.cx();
+        let written = self.runtime.block_on(self.engine.write(&cx, Target::inode(ino), offset, data));
+        written.map(|n| assert_eq!(n as usize, data.len())).map_err(|e| e.kind())
+    }
+
+    pub(super) fn try_read(&self, ino: Ino, offset: u64, len: u32) -> objstore_base::Result<Vec<u8>> {
+        let cx = self.cx();
+        self.runtime.block_on(self.engine.read(&cx, Target::inode(ino), offset, len)).map(|bytes| bytes.to_vec())
+    }
+
+    pub(super) fn read(&self, ino: Ino, offset: u64, len: u32) -> Vec<u8> {
+        self.try_read(ino, offset, len).expect("read")
+    }
+
+    pub(super) fn size(&self, ino: Ino) -> u64 {
+        self.attr(ino).size
+    }
+
+    pub(super) fn attr(&self, ino: Ino) -> fs_api::Attr {
+        self.runtime.block_on(self.engine.getattr(&self.cx(), Target::inode(ino))).expect("getattr")
+    }
+
+    pub(super) fn truncate(&self, ino: Ino, size: u64) {
+        let set = SetAttr { size: Some(size), ..SetAttr::default() };
+        self.runtime.block_on(self.engine.setattr(&self.cx(), Target::inode(ino), set)).expect("truncate");
+    }
+
+    pub(super) fn fallocate(&self, ino: Ino, offset: u64, len: u64, mode: FallocateMode) -> Result<(), ErrorKind> {
+        let cx = self.cx();
+        self.runtime.block_on(self.engine.fallocate(&cx, Target::inode(ino), offset, len, mode)).map_err(|e| e.kind())
+    }
+
+    pub(super) fn seek(&self, ino: Ino, from: SeekFrom) -> Option<u64> {
+        match self.runtime.block_on(self.engine.seek(&self.cx(), Target::inode(ino), from)) {
+            Ok(at) => Some(at),
+            Err(e) if e.kind() == ErrorKind::NoDeviceOrAddress => None,
+            Err(e) => panic!("seek: {e}"),
+        }
+    }
+
+    pub(super) fn copy(&self, from: Ino, from_at: u64, to: Ino, to_at: u64, len: u64) -> Result<u64, ErrorKind> {
+        let (from, to) = (Target::inode(from), Target::inode(to));
+        let cx = self.cx();
+        self.runtime.block_on(self.engine.copy_range(&cx, from, from_at, to, to_at, len)).map_err(|e| e.kind())
+    }
+
+    pub(super) fn sync(&self) {
+        self.runtime.block_on(self.engine.sync(&self.cx())).expect("sync");
+    }
+
+    /// Everything into the pool, and no local copy left.
+    pub(super) fn upload_and_forget(&self) {
+        self.upload();
+        self.runtime.block_on(self.engine.flush_index()).expect("flush index");
+        self.engine.journal.retire(0).expect("retire");
+    }
+
+    pub(super) fn upload(&self) {
+        self.sync();
+        self.runtime.block_on(self.engine.write_back.flush()).expect("upload");
+    }
+}
+
+fn open(env: &Env, meta: &Arc<MemoryStore>, pool: &Arc<MemoryBlobStore>, config: &EngineConfig) -> Arc<Engine> {
+    Engine::open(env.clone(), Arc::clone(meta) as _, Arc::clone(pool) as _, config.clone()).expect("open")
+}
+
+/// Bytes that differ from place to place and from seed to seed.
+pub(super) fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    std::iter::repeat_with(next).flat_map(u64::to_le_bytes).take(len).collect()
+}
