@@ -155,7 +155,7 @@ fn uncovered(covered: &[Range<u64>], range: Range<u64>) -> impl Iterator<Item = 
     let mut at = range.start;
     let first = covered.partition_point(|c| c.end <= range.start);
     let holes = covered.iter().skip(first).map(|c| c.start..c.end).chain([range.end..range.end]);
-    holes.take_while(move |c| c.start <= range.end).filter_map(move |c| {
+    holes.filter_map(move |c| {
         let gap = at..c.start.min(range.end);
         at = at.max(c.end);
         (gap.start < gap.end).then_some(gap)
