@@ -105,6 +105,10 @@ impl Drive for LocalDrive {
 
     fn space(&self) -> BoxFuture<'_, Result<DriveSpace>> {
         self.run(|root| {
+            // A directory that is no drive any more has the room of the filesystem it lies on, not ours.
+            if root.is_gone() {
+                return Err(root.failed("statvfs", &root.dir, io::ErrorKind::NotFound.into()));
+            }
             let space = root.env.disk.space(&root.dir).map_err(|e| root.failed("statvfs", &root.dir, e))?;
             Ok(DriveSpace { total: space.total, available: space.available, filesystem: space.filesystem })
         })

@@ -1,0 +1,199 @@
+//! Finding a blob: which put of it counts, and which drive holds which of its shards.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures::future::join_all;
+use objstore_base::{BlobId, Error, ErrorKind, Result};
+use objstore_shard::{Generation, ShardIdentity, ShardName, Stripe};
+
+use crate::pool::Inner;
+
+/// Where the shards of the put that counts are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// What every shard's header has to say, the index aside.
+    pub(crate) identity: ShardIdentity,
+    pub(crate) stripe: Stripe,
+    /// Slot per index.
+    pub(crate) slots: Vec<Option<u16>>,
+    /// Drives that could not be asked.
+    pub(crate) unreachable: Vec<u16>,
+    /// The pool's count of mounts when this was found out.
+    pub(crate) topology: u64,
+}
+
+impl Layout {
+    pub(crate) const fn name(&self, index: usize) -> ShardName {
+        let mut name = self.identity.name;
+        name.index = index as u8;
+        name
+    }
+}
+
+/// What all drives say of one blob.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    pub(crate) shards: Vec<(u16, ShardName)>,
+    pub(crate) unreachable: Vec<u16>,
+}
+
+impl Survey {
+    /// The put that readers see: the newest that may have been acknowledged. One is known not to have been when fewer
+    /// than `quorum` of its shards exist even if every drive that cannot be asked held one; it serves only where there
+    /// is no other. An older put never serves in place of one that may have been acknowledged.
+    pub(crate) fn current(&self, k: usize, quorum: usize) -> Option<Generation> {
+        let mut generations: Vec<Generation> = self.shards.iter().map(|(_, name)| name.generation).collect();
+        generations.sort_unstable_by(|a, b| b.cmp(a));
+        generations.dedup();
+        let held = |generation: Generation| self.indices(generation).count_ones() as usize;
+        let acknowledged = |generation: &Generation| held(*generation) + self.unreachable.len() >= quorum;
+        let readable = |generation: &Generation| held(*generation) >= k;
+        let mut by_merit =
+            generations.iter().filter(|g| acknowledged(g)).chain(generations.iter().filter(|g| readable(g)));
+        by_merit.next().or(generations.first()).copied()
+    }
+
+    /// Bit mask of the indices of `generation` that exist.
+    pub(crate) fn indices(&self, generation: Generation) -> u32 {
+        self.of(generation).fold(0, |mask, (_, name)| mask | 1 << (name.index & 31))
+    }
+
+    pub(crate) fn of(&self, generation: Generation) -> impl Iterator<Item = &(u16, ShardName)> {
+        self.shards.iter().filter(move |(_, name)| name.generation == generation)
+    }
+
+    pub(crate) fn newest(&self) -> Option<Generation> {
+        self.shards.iter().map(|(_, name)| name.generation).max()
+    }
+}
+
+impl Inner {
+    /// Asks every drive for the blob's shards. Those of deleted puts are left out.
+    pub(crate) async fn survey(&self, id: BlobId) -> Survey {
+        let mut survey = self.survey_with_deleted(id).await;
+        if let Some(upto) = self.heal_log.deleted_upto(id) {
+            survey.shards.retain(|(_, name)| name.generation > upto);
+        }
+        survey
+    }
+
+    pub(crate) async fn survey_with_deleted(&self, id: BlobId) -> Survey {
+        let ask = self.slots.iter().map(|slot| async move {
+            let drive = slot.reach()?;
+            drive.find(id).await.inspect_err(|e| slot.failed(self.now(), e))
+        });
+        let mut survey = Survey::default();
+        for (slot, answer) in self.slots.iter().zip(join_all(ask).await) {
+            match answer {
+                Ok(names) => survey.shards.extend(names.into_iter().map(|name| (slot.number, name))),
+                Err(_) => survey.unreachable.push(slot.number),
+            }
+        }
+        survey
+    }
+
+    /// The layout of `id`, from memory where nothing was mounted or changed since.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable` where more than m drives cannot be asked; `Damaged` where no header can be read.
+    pub(crate) async fn locate(&self, id: BlobId) -> Result<Arc<Layout>> {
+        let topology = self.topology();
+        if let Some(layout) = self.layouts.get(&id)
+            && layout.topology == topology
+        {
+            return Ok(layout);
+        }
+        let changes = self.changes.load(Ordering::Acquire);
+        let survey = self.survey(id).await;
+        let layout = Arc::new(self.layout_of(id, &survey, topology).await?);
+        // A mounted drive that failed just now may answer next time; one that is away is part of the topology.
+        if self.changes.load(Ordering::Acquire) == changes
+            && survey.unreachable.iter().all(|&slot| self.slot(slot).drive().is_none())
+        {
+            self.layouts.insert(id, Arc::clone(&layout));
+        }
+        Ok(layout)
+    }
+
+    pub(crate) fn forget(&self, id: BlobId) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.layouts.remove(&id);
+    }
+
+    async fn layout_of(&self, id: BlobId, survey: &Survey, topology: u64) -> Result<Layout> {
+        let Some(generation) = survey.current(self.config.k, self.config.quorum()) else {
+            if survey.unreachable.len() > self.config.m {
+                let why = format!("cannot be asked: {}", self.places(&survey.unreachable));
+                return Err(Error::new(ErrorKind::Unavailable, "find blob").entity(id).context(why));
+            }
+            return Err(Error::new(ErrorKind::NotFound, "find blob").entity(id));
+        };
+        let mut slots = vec![None; self.config.shards()];
+        for (slot, name) in survey.of(generation) {
+            if let Some(place) = slots.get_mut(usize::from(name.index)) {
+                place.get_or_insert(*slot);
+            }
+        }
+        let identity = self.read_identity(id, generation, &slots).await?;
+        let stripe = identity.stripe()?;
+        Ok(Layout { identity, stripe, slots, unreachable: survey.unreachable.clone(), topology })
+    }
+
+    /// The identity in the first header that verifies.
+    async fn read_identity(&self, id: BlobId, generation: Generation, slots: &[Option<u16>]) -> Result<ShardIdentity> {
+        let now = self.now();
+        let mut held: Vec<(bool, usize, u16)> = slots
+            .iter()
+            .enumerate()
+            .filter_map(|(index, slot)| slot.map(|s| (self.slot(s).is_suspect(now), index, s)))
+            .collect();
+        held.sort_unstable();
+        let mut last = None;
+        for (_, index, slot) in &held {
+            let name = ShardName { blob: id, index: *index as u8, generation };
+            match self.read_shard(*slot, name, 0..0).await {
+                Ok(read) if self.is_of_this_code(read.header.identity()) => return Ok(*read.header.identity()),
+                Ok(_) => last = Some(Error::corrupt("read shard", "the shard has another code than the pool")),
+                Err(e) => last = Some(e),
+            }
+        }
+        let drives: Vec<u16> = held.iter().map(|(_, _, slot)| *slot).collect();
+        let why = format!("no header can be read on {}", self.places(&drives));
+        let damaged = Error::new(ErrorKind::Damaged, "read blob").entity(id).context(why);
+        Err(match last {
+            Some(e) => damaged.source(e),
+            None => damaged,
+        })
+    }
+
+    const fn is_of_this_code(&self, identity: &ShardIdentity) -> bool {
+        identity.k as usize == self.config.k && identity.m as usize == self.config.m
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn survey(shards: &[(u64, &[u8])], unreachable: usize) -> Survey {
+        let blob = BlobId::segment(1);
+        let shards = shards.iter().flat_map(|(generation, indices)| {
+            indices
+                .iter()
+                .map(|&index| (u16::from(index), ShardName { blob, index, generation: Generation(*generation) }))
+        });
+        Survey { shards: shards.collect(), unreachable: (0..unreachable as u16).collect() }
+    }
+
+    #[test]
+    fn the_newest_put_that_may_have_been_acknowledged_counts() {
+        let current = |shards, unreachable| survey(shards, unreachable).current(4, 5).map(|g| g.0);
+        assert_eq!(current(&[], 0), None);
+        assert_eq!(current(&[(1, &[0, 1, 2, 3, 4, 5]), (2, &[0, 1, 2, 3])], 0), Some(1), "a put that was cut short");
+        assert_eq!(current(&[(1, &[5]), (2, &[0, 1, 2, 3, 4])], 0), Some(2), "an old shard that came back");
+        assert_eq!(current(&[(1, &[4, 5, 3, 2]), (2, &[0, 1, 2])], 2), Some(2), "acknowledged, with two drives away");
+        assert_eq!(current(&[(1, &[0, 1, 2, 3]), (2, &[4, 5])], 0), Some(1), "readable before unreadable");
+        assert_eq!(current(&[(1, &[0]), (2, &[4, 5])], 0), Some(2), "neither is readable");
+    }
+}

@@ -1,0 +1,106 @@
+//! [`Slot`]: one drive's place in the pool, mounted or not, with its health.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use objstore_base::{Error, ErrorKind};
+use objstore_shard::{Drive, DriveSpace, DriveUuid};
+use parking_lot::Mutex;
+
+use crate::health::Health;
+
+pub(crate) struct Slot {
+    pub(crate) number: u16,
+    pub(crate) path: PathBuf,
+    mount: Mutex<Mount>,
+    health: Mutex<Health>,
+}
+
+enum Mount {
+    Mounted {
+        drive: Arc<dyn Drive>,
+        weight: u64,
+    },
+    /// Why the drive could not be opened.
+    Away {
+        why: String,
+    },
+}
+
+impl Slot {
+    pub(crate) fn away(number: u16, path: PathBuf, why: String) -> Self {
+        Self { number, path, mount: Mutex::new(Mount::Away { why }), health: Mutex::default() }
+    }
+
+    /// `space` is what the drive said when it was mounted: placement must not move with every put.
+    pub(crate) fn mount(&self, drive: Arc<dyn Drive>, space: Option<DriveSpace>) {
+        let weight = space.map_or(1, |space| space.total).max(1);
+        *self.mount.lock() = Mount::Mounted { drive, weight };
+        *self.health.lock() = Health::default();
+    }
+
+    pub(crate) fn unmount(&self, why: String) {
+        *self.mount.lock() = Mount::Away { why };
+    }
+
+    pub(crate) fn drive(&self) -> Option<Arc<dyn Drive>> {
+        match &*self.mount.lock() {
+            Mount::Mounted { drive, .. } => Some(Arc::clone(drive)),
+            Mount::Away { .. } => None,
+        }
+    }
+
+    /// The drive, or the error of using one that is not there.
+    pub(crate) fn reach(&self) -> Result<Arc<dyn Drive>, Error> {
+        self.drive().ok_or_else(|| {
+            let why = self.why_away().unwrap_or_default();
+            Error::new(ErrorKind::Unavailable, "use drive").entity(self.path.display()).context(why)
+        })
+    }
+
+    pub(crate) fn why_away(&self) -> Option<String> {
+        match &*self.mount.lock() {
+            Mount::Mounted { .. } => None,
+            Mount::Away { why } => Some(why.clone()),
+        }
+    }
+
+    /// Uuid and weight for placement.
+    pub(crate) fn weight(&self) -> Option<(DriveUuid, u64)> {
+        match &*self.mount.lock() {
+            Mount::Mounted { drive, weight } => Some((drive.identity().drive, *weight)),
+            Mount::Away { .. } => None,
+        }
+    }
+
+    /// Counts a failed call. A missing or corrupt shard, a full drive and a caller's mistake say nothing of the drive.
+    pub(crate) fn failed(&self, now: Duration, error: &Error) {
+        let of_the_drive = !matches!(
+            error.kind(),
+            ErrorKind::NotFound | ErrorKind::Corrupt | ErrorKind::NoSpace | ErrorKind::InvalidArgument
+        );
+        if of_the_drive {
+            let mut health = self.health.lock();
+            let before = health.is_suspect(now);
+            health.error(now, error.to_string());
+            if !before && health.is_suspect(now) {
+                tracing::warn!(drive = %self.path.display(), %error, "drive is suspect: reads avoid it for a minute");
+            }
+        }
+    }
+
+    /// Counts a read that others overtook.
+    pub(crate) fn slow(&self, now: Duration) {
+        self.health.lock().slow(now);
+    }
+
+    pub(crate) fn is_suspect(&self, now: Duration) -> bool {
+        self.health.lock().is_suspect(now)
+    }
+
+    pub(crate) fn errors(&self) -> (u64, Option<String>) {
+        let health = self.health.lock();
+        (health.errors_total, health.last_error.clone())
+    }
+}
