@@ -1,0 +1,101 @@
+//! [`Model`]: the state, and what processes hold of it.
+
+use std::collections::BTreeMap;
+
+use fs_access::Node;
+use fs_api::{Context, Handle, HandleId, Ino, OpenFlags, ROOT_INO, Target};
+use futures::future::{FutureExt, ready};
+use objstore_base::{BoxFuture, Error, ErrorKind, Result};
+use parking_lot::Mutex;
+
+use crate::locks::LockTable;
+use crate::state::State;
+
+/// A filesystem in memory, to compare others with.
+#[derive(Debug)]
+pub struct Model {
+    pub(crate) inner: Mutex<Inner>,
+    pub(crate) locks: LockTable,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) state: State,
+    pub(crate) handles: BTreeMap<HandleId, (Ino, OpenFlags)>,
+    pub(crate) holds: BTreeMap<Ino, u64>,
+    next_handle: u64,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Model {
+    /// An empty filesystem whose root is root's, with mode 0755.
+    pub fn new() -> Self {
+        Self::with_root(0, 0, 0o755)
+    }
+
+    pub fn with_root(uid: u32, gid: u32, mode: u32) -> Self {
+        Self::from_state(State::new(uid, gid, mode))
+    }
+
+    /// The filesystem as it was in `state`, as after a crash: nothing is open, locked or held, and what had no name is
+    /// gone.
+    pub fn from_state(state: State) -> Self {
+        let inner =
+            Inner { state: state.without_orphans(), handles: BTreeMap::new(), holds: BTreeMap::new(), next_handle: 1 };
+        Self { inner: Mutex::new(inner), locks: LockTable::default() }
+    }
+
+    /// What a crash at this moment would leave, if everything done so far survived it.
+    pub fn snapshot(&self) -> State {
+        self.inner.lock().state.clone().without_orphans()
+    }
+
+    /// Runs an operation to its end; nothing in the model waits but locks.
+    pub(crate) fn run<'a, T: Send + 'a>(
+        &self,
+        operation: impl FnOnce(&mut Inner) -> Result<T>,
+    ) -> BoxFuture<'a, Result<T>> {
+        ready(operation(&mut self.inner.lock())).boxed()
+    }
+}
+
+impl Inner {
+    pub(crate) fn open(&mut self, ino: Ino, flags: OpenFlags) -> Handle {
+        let id = HandleId(self.next_handle);
+        self.next_handle += 1;
+        self.handles.insert(id, (ino, flags));
+        Handle { id, keep_cache: true }
+    }
+
+    /// What `target` was opened as, if it names a handle.
+    pub(crate) fn handle(&self, target: Target) -> Result<Option<OpenFlags>> {
+        let Some(id) = target.handle else { return Ok(None) };
+        match self.handles.get(&id) {
+            Some((ino, flags)) if *ino == target.ino => Ok(Some(*flags)),
+            _ => Err(Error::new(ErrorKind::BadHandle, "use handle").entity(target.ino)),
+        }
+    }
+
+    /// Frees the inode if it has neither name, handle nor hold.
+    pub(crate) fn reap(&mut self, ino: Ino) {
+        let nameless = self.state.inodes.get(&ino).is_some_and(|inode| inode.stored.nlink == 0);
+        let in_use = self.holds.contains_key(&ino) || self.handles.values().any(|(open, _)| *open == ino);
+        if nameless && !in_use && ino != ROOT_INO {
+            self.state.inodes.remove(&ino);
+        }
+    }
+
+    pub(crate) fn check(&self, cx: &Context, ino: Ino, mask: fs_api::AccessMask) -> Result<()> {
+        let inode = self.state.inode(ino)?;
+        fs_access::check(&cx.credentials, &inode.node(), inode.acl().as_ref(), mask)
+    }
+
+    pub(crate) fn node(&self, ino: Ino) -> Result<Node> {
+        Ok(self.state.inode(ino)?.node())
+    }
+}
