@@ -9,7 +9,7 @@ use objstore_base::{Error, ErrorKind, Result, ResultExt};
 use crate::checksum::{bind, chunks_of, crc};
 use crate::flights::Flight;
 use crate::header::{Header, PAGE_BYTES};
-use crate::ids::{CHUNK_BYTES, FRAME_BYTES_MAX, FrameId, FrameNo, Lsn};
+use crate::ids::{CHUNK_BYTES, FRAME_BYTES_MAX, FrameId, FrameNo, Lsn, SegmentId};
 use crate::info::{Appended, FrameData};
 use crate::journal::{Appender, Journal};
 use crate::record::{DIRECT_BYTES_MIN, FRAME_HEAD_BYTES, FrameHead, HEAD_BYTES, Layout, RecordHead, RecordKind};
@@ -286,9 +286,13 @@ impl Journal {
             return Ok(());
         }
         self.hit("journal.prepare")?;
-        let id = crate::SegmentId(self.next_segment.fetch_add(1, Ordering::AcqRel));
+        let id = SegmentId(self.next_segment.fetch_add(1, Ordering::AcqRel));
         let header = Header::new(self.config.store_uuid, id, self.config.segment_bytes, Lsn::ZERO);
-        let file = self.files.prepare(&header)?;
+        let file = self.files.prepare(&header).or_else(|error| match error.kind() {
+            // Another file may do, where one has a bad place.
+            ErrorKind::Io => self.files.prepare(&header),
+            _ => Err(error),
+        })?;
         let segment = Arc::new(Segment::fresh(header, file, self.env.clock.monotonic()));
         self.appender.lock().next = Some(segment);
         drop(guard);

@@ -79,10 +79,9 @@ impl Files {
 
     /// Creates the folder, removes unfinished repairs, notes the spares, and gives the segments in order.
     pub(crate) fn load(&self) -> Result<Vec<SegmentId>> {
-        let dir = self.dir.display();
-        self.disk.create_dir_all(&self.dir).map_err(|e| Error::io("create journal folder", e)).on(dir)?;
-        let dir = self.dir.display();
-        let entries = self.disk.list(&self.dir).map_err(|e| Error::io("list journal folder", e)).on(dir)?;
+        self.create_dir()?;
+        let listed = self.disk.list(&self.dir).map_err(|e| Error::io("list journal folder", e));
+        let entries = listed.on(self.dir.display())?;
         let mut segments = Vec::new();
         for role in entries.iter().filter(|e| !e.is_dir).filter_map(|e| FileRole::parse(&e.name)) {
             match role {
@@ -93,6 +92,16 @@ impl Files {
         }
         segments.sort_unstable();
         Ok(segments)
+    }
+
+    /// The folder, and the names of it and its missing parents, durable: else the whole log could vanish.
+    fn create_dir(&self) -> Result<()> {
+        let missing: Vec<&Path> = self.dir.ancestors().take_while(|path| self.disk.metadata(path).is_err()).collect();
+        let created = self.disk.create_dir_all(&self.dir).and_then(|()| {
+            let mut parents = missing.iter().filter_map(|path| path.parent()).filter(|p| !p.as_os_str().is_empty());
+            parents.try_for_each(|parent| self.disk.sync_dir(parent))
+        });
+        created.map_err(|e| Error::io("create journal folder", e)).on(self.dir.display())
     }
 
     /// A spare of another size (the setting changed, or its making was cut short) is of no use.

@@ -28,6 +28,8 @@ pub(crate) enum HeaderState {
 pub(crate) struct Header {
     pub(crate) store_uuid: [u8; 16],
     pub(crate) segment: SegmentId,
+    /// Every id below has been given out, also where nothing remains of it.
+    pub(crate) next_segment: SegmentId,
     pub(crate) generation: u64,
     pub(crate) state: HeaderState,
     /// Grows whenever the segment is opened for more records; see `record.rs`.
@@ -48,6 +50,7 @@ impl Header {
         Self {
             store_uuid,
             segment,
+            next_segment: segment.next(),
             generation: 1,
             state: HeaderState::Active,
             incarnation: 1,
@@ -98,6 +101,7 @@ impl Header {
             self.table_bytes,
             u64::from(self.frame_count),
             self.frame_bytes,
+            self.next_segment.0,
         ] {
             out.extend_from_slice(&value.to_le_bytes());
         }
@@ -165,6 +169,7 @@ fn decode_slot(slot: &[u8; SLOT_BYTES]) -> Result<Option<Header>> {
         table_bytes: u64_at(96),
         frame_count,
         frame_bytes: u64_at(112),
+        next_segment: SegmentId(u64_at(120)),
     }))
 }
 

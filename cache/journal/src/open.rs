@@ -148,7 +148,7 @@ fn assemble(env: Env, config: JournalConfig, files: Files, mut log: Log, after: 
     let hit = |name| env.failpoints.hit(name).map_err(|e| Error::io(name, e));
     hit("journal.recover.rewrite")?;
     rewrite_doubtful(&log)?;
-    let mut next_segment = log.segments.keys().next_back().map_or(SegmentId(1), |id| id.next());
+    let mut next_segment = log.next_segment();
     let active = match active_of(&log) {
         Some(id) => id,
         None => {
@@ -172,7 +172,8 @@ fn assemble(env: Env, config: JournalConfig, files: Files, mut log: Log, after: 
             discarded.push(id);
             continue;
         }
-        let segment = Arc::new(if id == active { activate(found, now)? } else { found.into_segment(now) });
+        let segment =
+            Arc::new(if id == active { activate(found, next_segment, now)? } else { found.into_segment(now) });
         if segment.body.read().phase == Phase::Rolled {
             rolled.push(segment.clone());
         }
@@ -223,7 +224,11 @@ fn assemble(env: Env, config: JournalConfig, files: Files, mut log: Log, after: 
         config,
     };
     // Segments that were full but not sealed are sealed now.
-    journal.sync_all()?;
+    match journal.sync_all() {
+        // A sync failed and a copy saved what it covered; nobody waits for it here.
+        Err(error) if journal.poisoned().is_none() => tracing::warn!(%error, "a sync failed while opening"),
+        synced => synced?,
+    }
     journal.prepare_ahead();
     Ok(journal)
 }
@@ -260,8 +265,9 @@ fn rewrite_doubtful(log: &Log) -> Result<()> {
     Ok(())
 }
 
-/// Readies the last segment for more records: whatever stands behind its end has a lower incarnation.
-fn activate(found: Found, now: Duration) -> Result<Segment> {
+/// Readies the last segment for more records: what was cut off ends here for good, and whatever stands further behind
+/// has a lower incarnation.
+fn activate(found: Found, next_segment: SegmentId, now: Duration) -> Result<Segment> {
     let header = found.header;
     let first_lsn = found.open.as_ref().and_then(|o| o.places.first()).map_or(header.first_lsn, |p| p.lsn);
     let seen = found.open.as_ref().map_or(0, |o| o.incarnation);
@@ -270,6 +276,7 @@ fn activate(found: Found, now: Duration) -> Result<Segment> {
         // Also above what a header says that was lost since.
         incarnation: header.incarnation.max(seen) + 1,
         state: HeaderState::Active,
+        next_segment,
         first_lsn,
         ..header
     };
@@ -277,6 +284,10 @@ fn activate(found: Found, now: Duration) -> Result<Segment> {
     if found.file_bytes < header.segment_bytes {
         found.file.allocate(found.file_bytes..header.segment_bytes).map_err(io)?;
     }
+    let end = found.open.as_ref().map_or(PAGE_BYTES, |o| o.end());
+    let page_end = (end + 1).next_multiple_of(PAGE_BYTES).min(header.segment_bytes);
+    let zeros = vec![0; usize::try_from(page_end - end).unwrap_or(0)];
+    found.file.write_all_at(&[IoSlice::new(&zeros)], end).map_err(io)?;
     write_header(found.file.as_ref(), &header)?;
     found.file.sync_data().map_err(io)?;
     let found = Found { header, file_bytes: header.segment_bytes, ..found };

@@ -217,6 +217,12 @@ impl Log {
         }
     }
 
+    /// The first id that was never used, not even by what was discarded.
+    pub(crate) fn next_segment(&self) -> SegmentId {
+        let next = self.segments.iter().map(|(id, found)| id.next().max(found.header.next_segment)).max();
+        next.unwrap_or(SegmentId(1))
+    }
+
     /// The last record that carries something; in a sealed segment it counts as proven.
     pub(crate) fn last_data(&self) -> Lsn {
         let places = self.segments.values().filter_map(|f| f.open.as_ref()).flat_map(|o| &o.places);

@@ -87,6 +87,7 @@ impl Journal {
             let wanted = self.files.spare_count() + spares.len() < self.config.spare_segments.max(SPARES_KEPT);
             spares.extend(self.files.retire(segment.id, whole && wanted)?);
         }
+        self.hit("journal.retire.sync")?;
         self.files.sync_dir()?;
         self.files.add_retired(spares);
         Ok(())

@@ -228,3 +228,32 @@ fn a_missing_middle_segment_is_an_error_unless_the_index_has_it() {
     assert_eq!(log.replayed.len(), 2);
     assert_eq!(read_all(&log.journal, FrameId::new(SegmentId(2), FrameNo(0))).unwrap(), None);
 }
+
+/// As before, but the newer record does not fit behind the cut and begins the next segment: the torn one must not be
+/// found a second time under the same LSN.
+#[test]
+fn what_was_cut_does_not_compete_with_the_next_segment() {
+    let bench = Bench::in_memory().with_segment_bytes(128 << 10);
+    let log = bench.open(Lsn::ZERO).unwrap();
+    append_batch(&log.journal, &pattern(0, 10_000));
+    log.journal.commit(Lsn(1)).unwrap();
+    append_frame(&log.journal, &pattern(1, 60_000));
+    log.journal.write_out().unwrap();
+    drop(log);
+    let path = bench.config.dir.join(segment_file_name(SegmentId(1)));
+    let mut file = std::fs::read(&path).unwrap();
+    file[20_000] ^= 1;
+    std::fs::write(&path, &file).unwrap();
+    let log = bench.open(Lsn::ZERO).unwrap();
+    assert_eq!(log.journal.last(), Lsn(1));
+    let large = append_batch(&log.journal, &pattern(2, 120_000));
+    assert_eq!(large.lsn, Lsn(2));
+    assert!(large.segment > SegmentId(1));
+    log.journal.commit(Lsn(2)).unwrap();
+    drop(log);
+    let log = bench.open(Lsn::ZERO).unwrap();
+    assert_eq!(
+        log.replayed.iter().map(|(lsn, batch)| (*lsn, batch.len())).collect::<Vec<_>>(),
+        [(1, 10_000), (2, 120_000)]
+    );
+}
