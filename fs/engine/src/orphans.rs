@@ -38,7 +38,8 @@ impl Tie {
 
 pub(crate) struct Orphans {
     ties: [Mutex<HashMap<Ino, Tie>>; SHARDS],
-    loose: Mutex<VecDeque<Ino>>,
+    /// To be freed, and how many are being freed now.
+    loose: Mutex<(VecDeque<Ino>, usize)>,
     pub(crate) wake: Notify,
 }
 
@@ -103,18 +104,30 @@ impl Orphans {
     /// How many removed inodes are still there.
     pub(crate) fn nameless(&self) -> u64 {
         let tied = self.ties.iter().map(|shard| shard.lock().values().filter(|tie| tie.nameless).count());
-        (tied.sum::<usize>() + self.loose.lock().len()) as u64
+        let tied: usize = tied.sum();
+        let loose = self.loose.lock();
+        (tied + loose.0.len() + loose.1) as u64
     }
 
     fn enqueue(&self, ino: Ino) {
-        self.loose.lock().push_back(ino);
+        self.loose.lock().0.push_back(ino);
         self.wake.notify_one();
     }
 
     fn take_group(&self) -> Vec<Ino> {
         let mut loose = self.loose.lock();
-        let count = loose.len().min(GROUP);
-        loose.drain(..count).collect()
+        let count = loose.0.len().min(GROUP);
+        loose.1 += count;
+        loose.0.drain(..count).collect()
+    }
+
+    /// The group is freed, or it is to be tried again.
+    fn put_back(&self, group: &[Ino], freed: bool) {
+        let mut loose = self.loose.lock();
+        loose.1 -= group.len();
+        if !freed {
+            loose.0.extend(group);
+        }
     }
 
     /// Queues everything that the last run left behind.
@@ -123,7 +136,7 @@ impl Orphans {
         meta.scan(Column::Orphan, &[][..]..&[0xff; 9][..], Direction::Forward, &mut |key, _| {
             match keys::leading_number(key) {
                 Ok(ino) => {
-                    self.loose.lock().push_back(Ino(ino));
+                    self.loose.lock().0.push_back(Ino(ino));
                     ControlFlow::Continue(())
                 }
                 Err(e) => {
@@ -163,10 +176,8 @@ impl Engine {
             return Ok(false);
         }
         let freed = self.free_group(&group);
-        if freed.is_err() {
-            // They stay listed in the index; the next attempt or the next start frees them.
-            self.orphans.loose.lock().extend(&group);
-        }
+        // Where that failed they stay listed in the index; the next attempt or the next start frees them.
+        self.orphans.put_back(&group, freed.is_ok());
         freed.map(|()| true)
     }
 
