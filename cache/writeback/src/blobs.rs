@@ -133,6 +133,7 @@ impl SegmentBlobs {
         Ok(Batches {
             table,
             section,
+            first_lsn: header.first_lsn,
             last_lsn: header.last_lsn,
             block: 0,
             previous: None,
@@ -199,6 +200,7 @@ fn runs<'a>(frames: &'a [FrameEntry], places: &'a [usize]) -> impl Iterator<Item
 pub struct Batches {
     table: Arc<FrameTable>,
     section: Bytes,
+    first_lsn: Lsn,
     last_lsn: Lsn,
     block: usize,
     previous: Option<Lsn>,
@@ -206,6 +208,11 @@ pub struct Batches {
 }
 
 impl Batches {
+    /// The first record of the segment: it follows the last one of the segment before.
+    pub fn first_lsn(&self) -> Lsn {
+        self.first_lsn
+    }
+
     /// The last record of the segment: what a replay that saw every item has reached.
     pub fn last_lsn(&self) -> Lsn {
         self.last_lsn

@@ -21,6 +21,7 @@ pub fn build_blob(segment: &SegmentReader, liveness: &dyn Liveness, compression:
             killed.insert(frame);
         })
     })?;
+    writer.span(segment.info().first_lsn, segment.info().last_lsn);
     let mut raw = Vec::new();
     for (frame, entry) in segment.frames().iter().filter(|(_, entry)| entry.len > 0) {
         if killed.contains(&frame) && !liveness.is_live(FrameId::new(id, frame))? {

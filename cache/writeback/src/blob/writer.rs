@@ -79,6 +79,13 @@ impl BlobWriter {
         self.metadata.push(self.segment, &mut self.packer, lsn, batch)
     }
 
+    /// Says which LSNs the segment covers, records without a batch included: the next segment follows without a gap,
+    /// and recovery finds one that is missing. After the last batch.
+    pub fn span(&mut self, first: Lsn, last: Lsn) {
+        let (inner_first, inner_last) = self.lsns.unwrap_or((first, last));
+        self.lsns = Some((first.min(inner_first), last.max(inner_last)));
+    }
+
     /// Adds a live frame; frames come in ascending order. The raw bytes are verified once more, so that the blob
     /// never makes rot of the local disk look healthy.
     ///
