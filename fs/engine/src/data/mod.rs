@@ -14,6 +14,7 @@
 //! | `data_on_open()` | after replay, before the first request |
 
 mod allocate;
+mod check;
 mod copy;
 mod extents;
 mod fetch;
@@ -36,8 +37,10 @@ use fs_api::HandleId;
 use futures::future::FutureExt;
 use objstore_base::{BlobStore, Result};
 
-pub(crate) use extents::Edit;
+pub use check::CheckReport;
+pub(crate) use extents::{Edit, starting_in};
 pub(crate) use liveness::liveness;
+pub(crate) use records::Extent;
 
 use crate::change::Change;
 use crate::config::EngineConfig;

@@ -145,7 +145,12 @@ impl Run {
         }
     }
 
-    fn compare(&self) {
+    fn compare_accounts(&self) {
+        let report = self.world().runtime.block_on(self.world().engine.check()).expect("check");
+        assert_eq!(report.findings, [""; 0]);
+    }
+
+    fn compare_files(&self) {
         for (ino, model) in self.inos.iter().zip(&self.models) {
             let world = self.world();
             let expected = model.bytes();
@@ -187,7 +192,11 @@ proptest! {
         let mut run = Run::new(SCALES[scale]);
         for step in steps {
             run.take(step);
-            run.compare();
+            run.compare_files();
         }
+        run.compare_accounts();
+        run.world = run.world.take().map(|world| world.again(true));
+        run.compare_files();
+        run.compare_accounts();
     }
 }
