@@ -35,10 +35,7 @@ pub fn inherit(
         return Inherited { uid: caller.uid, gid, mode: 0o777, access_acl: None, default_acl: None };
     }
     let is_dir = kind == FileKind::Directory;
-    let mut mode = mode & 0o7777;
-    if is_dir {
-        mode &= !(SETUID | SETGID);
-    }
+    let mut mode = with_setgid(caller, directory, is_dir, mode & 0o7777);
     let access_acl = default_acl.map(|acl| acl.for_new(mode));
     mode = match &access_acl {
         Some(acl) => mode & !0o777 | acl.mode(),
@@ -47,7 +44,7 @@ pub fn inherit(
     Inherited {
         uid: caller.uid,
         gid: owning_group(caller, directory),
-        mode: with_setgid(caller, directory, is_dir, mode),
+        mode,
         access_acl: access_acl.filter(|acl| !acl.is_minimal()),
         default_acl: default_acl.filter(|_| is_dir).cloned(),
     }
@@ -57,14 +54,14 @@ fn owning_group(caller: &Credentials, directory: &Node) -> u32 {
     if directory.mode & SETGID == 0 { caller.gid } else { directory.gid }
 }
 
-/// Under a setgid directory a directory is setgid too, and nobody makes a program that runs as a group they are not in.
+/// Under a setgid directory a directory is setgid too, and nobody makes a program that runs as a group they are not in;
+/// that is judged by the mode asked for, before umask or ACL take bits away.
 fn with_setgid(caller: &Credentials, directory: &Node, is_dir: bool, mode: u32) -> u32 {
-    let executable = mode & (SETGID | GROUP_EXECUTE) == SETGID | GROUP_EXECUTE;
-    if directory.mode & SETGID == 0 {
-        mode
-    } else if is_dir {
-        mode | SETGID
-    } else if executable && !caller.is_privileged() && !caller.in_group(directory.gid) {
+    let inherits = directory.mode & SETGID != 0;
+    let program = mode & (SETGID | GROUP_EXECUTE) == SETGID | GROUP_EXECUTE;
+    if is_dir {
+        mode & !(SETUID | SETGID) | if inherits { SETGID } else { 0 }
+    } else if inherits && program && !caller.is_privileged() && !caller.in_group(directory.gid) {
         mode & !SETGID
     } else {
         mode

@@ -22,4 +22,4 @@ pub use names::{Victim, may_create, may_delete, may_link, may_make};
 pub use node::{GROUP_EXECUTE, Node, SETGID, SETUID, STICKY};
 pub use open::may_open;
 pub use permission::{EXECUTE, READ, WRITE, check, owns, require_owner};
-pub use xattr::{XattrSpace, access_acl_to_store, lists_xattr, may_read_xattr, may_write_xattr};
+pub use xattr::{Refused, XattrSpace, access_acl_to_store, lists_xattr, may_read_xattr, may_write_xattr};

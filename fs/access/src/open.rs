@@ -11,7 +11,7 @@ use crate::permission::check;
 /// else is asked for; opening for execution needs execute permission instead of read.
 ///
 /// # Errors
-/// `Loop` for a symlink, `IsDirectory` for writing to a directory, `AccessDenied`.
+/// `Loop` for a symlink, `IsDirectory` for writing to a directory, `AccessDenied`; `NoDeviceOrAddress` for a socket.
 ///
 /// # Source
 /// Linux `may_open` (fs/namei.c).
@@ -26,5 +26,6 @@ pub fn may_open(caller: &Credentials, node: &Node, acl: Option<&Acl>, flags: &Op
         _ => {}
     }
     let mask = AccessMask { read: flags.read && !flags.execute, write, execute: flags.execute };
-    check(caller, node, acl, mask)
+    check(caller, node, acl, mask)?;
+    if node.kind == FileKind::Socket { Err(Error::new(ErrorKind::NoDeviceOrAddress, OP)) } else { Ok(()) }
 }

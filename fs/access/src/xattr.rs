@@ -16,29 +16,72 @@ pub enum XattrSpace {
     Security,
     AccessAcl,
     DefaultAcl,
+    /// A name that nothing is stored under. The kernel asks for permission before it says so: `may_read_xattr` and
+    /// `may_write_xattr` never allow it.
+    Refused(Refused),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    rules: Rules,
+    kind: ErrorKind,
+}
+
+/// Who may use the attributes of a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rules {
+    User,
+    Trusted,
+    Security,
+    AccessAcl,
+    DefaultAcl,
+    /// `system.*`
+    Free,
+    /// Unknown namespaces: plain permission.
+    Plain,
 }
 
 impl XattrSpace {
     /// # Errors
-    /// `RangeTooSmall` for an empty name and one longer than 255 bytes, `InvalidArgument` for a namespace without a
-    /// name in it, `NotSupported` for an unknown namespace.
+    /// `RangeTooSmall` for an empty name and one longer than 255 bytes, `InvalidArgument` for one with NUL.
     pub fn of(name: &[u8]) -> Result<Self> {
-        let error = |kind| Err(Error::new(kind, "find extended attribute"));
-        let in_space = |prefix: &[u8], space| match name.strip_prefix(prefix) {
-            None => None,
-            Some(rest) if rest.is_empty() || rest.contains(&0) => Some(error(ErrorKind::InvalidArgument)),
-            Some(_) => Some(Ok(space)),
-        };
+        const OP: &str = "find extended attribute";
         if name.is_empty() || name.len() > XATTR_NAME_BYTES_MAX {
-            return error(ErrorKind::RangeTooSmall);
+            return Err(Error::new(ErrorKind::RangeTooSmall, OP));
         }
-        match name {
-            ACCESS_ACL_XATTR => Ok(Self::AccessAcl),
-            DEFAULT_ACL_XATTR => Ok(Self::DefaultAcl),
-            _ => in_space(b"user.", Self::User)
-                .or_else(|| in_space(b"trusted.", Self::Trusted))
-                .or_else(|| in_space(b"security.", Self::Security))
-                .unwrap_or_else(|| error(ErrorKind::NotSupported)),
+        if name.contains(&0) {
+            return Err(Error::new(ErrorKind::InvalidArgument, OP));
+        }
+        let refused = |rules, kind| Self::Refused(Refused { rules, kind });
+        Ok(match name {
+            ACCESS_ACL_XATTR => Self::AccessAcl,
+            DEFAULT_ACL_XATTR => Self::DefaultAcl,
+            b"user." => refused(Rules::User, ErrorKind::InvalidArgument),
+            b"trusted." => refused(Rules::Trusted, ErrorKind::InvalidArgument),
+            b"security." => refused(Rules::Security, ErrorKind::InvalidArgument),
+            _ if name.starts_with(b"user.") => Self::User,
+            _ if name.starts_with(b"trusted.") => Self::Trusted,
+            _ if name.starts_with(b"security.") => Self::Security,
+            _ if name.starts_with(b"system.") => refused(Rules::Free, ErrorKind::NotSupported),
+            _ => refused(Rules::Plain, ErrorKind::NotSupported),
+        })
+    }
+
+    const fn rules(self) -> Rules {
+        match self {
+            Self::User => Rules::User,
+            Self::Trusted => Rules::Trusted,
+            Self::Security => Rules::Security,
+            Self::AccessAcl => Rules::AccessAcl,
+            Self::DefaultAcl => Rules::DefaultAcl,
+            Self::Refused(refused) => refused.rules,
+        }
+    }
+
+    fn unless_refused(self, op: &'static str) -> Result<()> {
+        match self {
+            Self::Refused(refused) => Err(Error::new(refused.kind, op)),
+            _ => Ok(()),
         }
     }
 }
@@ -48,49 +91,50 @@ const fn takes_user_attributes(kind: FileKind) -> bool {
     matches!(kind, FileKind::Regular | FileKind::Directory)
 }
 
-/// Whether the caller may read an attribute of `space` on `node`.
+/// Whether the caller may read an attribute of `space` on `node`, whose access ACL is `acl`.
 ///
 /// # Errors
-/// `NoData` where the attribute must look absent, `AccessDenied`, `NotSupported` for an ACL of a symlink.
+/// `NoData` where the attribute must look absent, `AccessDenied`; then `InvalidArgument` for a namespace without a name
+/// in it, `NotSupported` for an unknown one and for an ACL of a symlink.
 ///
 /// # Source
 /// Linux `xattr_permission` (fs/xattr.c).
 pub fn may_read_xattr(caller: &Credentials, node: &Node, acl: Option<&Acl>, space: XattrSpace) -> Result<()> {
-    let error = |kind| Err(Error::new(kind, "get extended attribute"));
-    match space {
-        XattrSpace::User if !takes_user_attributes(node.kind) => error(ErrorKind::NoData),
-        XattrSpace::User => check(caller, node, acl, READ),
-        XattrSpace::Trusted if !caller.is_privileged() => error(ErrorKind::NoData),
-        XattrSpace::AccessAcl | XattrSpace::DefaultAcl if node.kind == FileKind::Symlink => {
-            error(ErrorKind::NotSupported)
-        }
-        _ => Ok(()),
-    }
+    const OP: &str = "get extended attribute";
+    let error = |kind| Err(Error::new(kind, OP));
+    match space.rules() {
+        Rules::User if !takes_user_attributes(node.kind) => error(ErrorKind::NoData),
+        Rules::User | Rules::Plain => check(caller, node, acl, READ),
+        Rules::Trusted if !caller.is_privileged() => error(ErrorKind::NoData),
+        Rules::AccessAcl | Rules::DefaultAcl if node.kind == FileKind::Symlink => error(ErrorKind::NotSupported),
+        Rules::Trusted | Rules::Security | Rules::AccessAcl | Rules::DefaultAcl | Rules::Free => Ok(()),
+    }?;
+    space.unless_refused(OP)
 }
 
-/// Whether the caller may set or remove an attribute of `space` on `node`.
+/// Whether the caller may set or remove an attribute of `space` on `node`, whose access ACL is `acl`.
 ///
 /// # Errors
-/// `NotPermitted`; `AccessDenied` without write permission, and for a default ACL on what is no directory;
-/// `NotSupported` for an ACL of a symlink.
+/// `NotPermitted`; `AccessDenied` without write permission, and for a default ACL on what is no directory; then
+/// `InvalidArgument` for a namespace without a name in it, `NotSupported` for an unknown one and for an ACL of a symlink.
 ///
 /// # Source
 /// Linux `xattr_permission` (fs/xattr.c), `cap_inode_setxattr`, `set_posix_acl`.
 pub fn may_write_xattr(caller: &Credentials, node: &Node, acl: Option<&Acl>, space: XattrSpace) -> Result<()> {
-    let error = |kind| Err(Error::new(kind, "set extended attribute"));
+    const OP: &str = "set extended attribute";
+    let error = |kind| Err(Error::new(kind, OP));
     let sticky = node.is_dir() && node.mode & STICKY != 0;
-    match space {
-        XattrSpace::User if !takes_user_attributes(node.kind) => error(ErrorKind::NotPermitted),
-        XattrSpace::User if sticky && !owns(caller, node) => error(ErrorKind::NotPermitted),
-        XattrSpace::User => check(caller, node, acl, WRITE),
-        XattrSpace::Trusted | XattrSpace::Security if caller.is_privileged() => Ok(()),
-        XattrSpace::Trusted | XattrSpace::Security => error(ErrorKind::NotPermitted),
-        XattrSpace::AccessAcl | XattrSpace::DefaultAcl if node.kind == FileKind::Symlink => {
-            error(ErrorKind::NotSupported)
-        }
-        XattrSpace::DefaultAcl if !node.is_dir() => error(ErrorKind::AccessDenied),
-        XattrSpace::AccessAcl | XattrSpace::DefaultAcl => require_owner(caller, node),
-    }
+    match space.rules() {
+        Rules::User if !takes_user_attributes(node.kind) => error(ErrorKind::NotPermitted),
+        Rules::User if sticky && !owns(caller, node) => error(ErrorKind::NotPermitted),
+        Rules::User | Rules::Plain => check(caller, node, acl, WRITE),
+        Rules::Trusted | Rules::Security if !caller.is_privileged() => error(ErrorKind::NotPermitted),
+        Rules::Trusted | Rules::Security | Rules::Free => Ok(()),
+        Rules::AccessAcl | Rules::DefaultAcl if node.kind == FileKind::Symlink => error(ErrorKind::NotSupported),
+        Rules::DefaultAcl if !node.is_dir() => error(ErrorKind::AccessDenied),
+        Rules::AccessAcl | Rules::DefaultAcl => require_owner(caller, node),
+    }?;
+    space.unless_refused(OP)
 }
 
 /// Whether a listing shows the caller the attribute `name`.

@@ -76,9 +76,8 @@ impl Inner {
     }
 
     pub(crate) fn getxattr(&self, cx: &Context, ino: Ino, name: &[u8]) -> Result<Bytes> {
-        let space = XattrSpace::of(name)?;
         let inode = self.state.inode(ino)?;
-        fs_access::may_read_xattr(&cx.credentials, &inode.node(), inode.acl().as_ref(), space)?;
+        fs_access::may_read_xattr(&cx.credentials, &inode.node(), inode.acl().as_ref(), XattrSpace::of(name)?)?;
         match inode.xattrs.get(name) {
             Some(value) => Ok(Bytes::copy_from_slice(value)),
             None => fail(ErrorKind::NoData, "get extended attribute"),
@@ -94,12 +93,12 @@ impl Inner {
         mode: XattrMode,
     ) -> Result<()> {
         const OP: &str = "set extended attribute";
-        let space = XattrSpace::of(name)?;
         if value.len() > XATTR_VALUE_BYTES_MAX {
             return fail(ErrorKind::TooBig, OP);
         }
         let inode = self.state.inode(ino)?;
         let node = inode.node();
+        let space = XattrSpace::of(name)?;
         fs_access::may_write_xattr(&cx.credentials, &node, inode.acl().as_ref(), space)?;
         match (mode, inode.xattrs.contains_key(name)) {
             (XattrMode::Create, true) => return fail(ErrorKind::Exists, OP),
@@ -133,9 +132,8 @@ impl Inner {
     }
 
     pub(crate) fn removexattr(&mut self, cx: &Context, ino: Ino, name: &[u8]) -> Result<()> {
-        let space = XattrSpace::of(name)?;
         let inode = self.state.inode(ino)?;
-        fs_access::may_write_xattr(&cx.credentials, &inode.node(), inode.acl().as_ref(), space)?;
+        fs_access::may_write_xattr(&cx.credentials, &inode.node(), inode.acl().as_ref(), XattrSpace::of(name)?)?;
         let now = self.state.now();
         let inode = self.state.inode_mut(ino)?;
         if inode.xattrs.remove(name).is_none() {
