@@ -15,15 +15,18 @@
 
 mod allocate;
 mod check;
+mod checkpoint;
 mod copy;
 mod extents;
 mod fetch;
 mod forward;
 mod gather;
+mod image;
 mod liveness;
 mod pins;
 mod read;
 mod records;
+mod recover;
 mod resize;
 mod runs;
 mod seek;
@@ -38,9 +41,11 @@ use futures::future::FutureExt;
 use objstore_base::{BlobStore, Result};
 
 pub use check::CheckReport;
+pub use checkpoint::CheckpointReport;
 pub(crate) use extents::{Edit, starting_in};
 pub(crate) use liveness::liveness;
 pub(crate) use records::Extent;
+pub use recover::{RecoverReport, recover};
 
 use crate::change::Change;
 use crate::config::EngineConfig;
@@ -60,6 +65,8 @@ pub(crate) struct DataState {
     pins: pins::Pins,
     room: write::Room,
     blobs: SegmentBlobs,
+    /// One checkpoint at a time.
+    checkpoints: tokio::sync::Mutex<()>,
 }
 
 impl DataState {
@@ -71,6 +78,7 @@ impl DataState {
             pins: pins::Pins::default(),
             room: write::Room::default(),
             blobs: SegmentBlobs::new(store, TABLE_CACHE_BYTES),
+            checkpoints: tokio::sync::Mutex::new(()),
         }
     }
 }

@@ -58,9 +58,14 @@ impl World {
         Self { engine, runtime, pool, meta, env, config, dir }
     }
 
-    /// The machine is lost; a new one rebuilds the index from the pool.
-    pub(super) fn into_pool(self) -> (Runtime, Env, EngineConfig, Arc<MemoryBlobStore>, TempDir) {
-        (self.runtime, self.env, self.config, self.pool, self.dir)
+    /// The index is lost, the journal and the pool are not.
+    pub(super) fn with_recovered_index(self) -> Self {
+        let Self { engine, runtime, pool, meta: _, env, config, dir } = self;
+        drop(engine);
+        let meta = Arc::new(MemoryStore::new());
+        runtime.block_on(crate::recover(&*meta, Arc::clone(&pool) as _)).expect("recover");
+        let engine = open(&env, &meta, &pool, &config);
+        Self { engine, runtime, pool, meta, env, config, dir }
     }
 
     pub(super) fn cx(&self) -> Context {
