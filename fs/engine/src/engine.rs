@@ -8,8 +8,11 @@
 //! 4. `gate`, shared by every change, exclusive for the moment in which the index is frozen;
 //! 5. what is inside the journal and the index.
 //!
-//! None of them is held across an await, and no disk is waited for under 1 to 4 (appending to the journal is a copy to
-//! memory or to the page cache); the one exception is the freezing of the index, which commits under `gate`.
+//! None of them is held across an await, and no sync is waited for under 1 to 4: appending to the journal is a copy to
+//! memory or to the page cache, and a look into the index at most reads a cold block. The one exception is the freezing
+//! of the index, which commits under `gate` what came in since the commit just before.
+//!
+//! The lease of inode numbers (`inos`) is taken before any stripe, and changes the store (4, 5) while held.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +37,9 @@ use crate::orphans::Orphans;
 use crate::records::{Dentry, Inode};
 use crate::stripes::Stripes;
 use crate::system::{Counters, InoLease};
+
+/// What a change of metadata takes in the journal, about: head, inode records, a name.
+const RECORD_BYTES: u64 = 1024;
 
 /// One store, open.
 pub struct Engine {
@@ -101,6 +107,12 @@ impl Engine {
                 Effect::Name { parent, name, dentry } => self.caches.put_name(parent, &name, dentry),
             }
         }
+    }
+
+    /// Waits for room for a change that adds names or attributes of about `bytes`. What removes something is never kept
+    /// waiting: it makes room. Called before any stripe is taken.
+    pub(crate) async fn admit_metadata(&self, cx: &Context, bytes: usize) -> Result<()> {
+        self.write_back.admit(RECORD_BYTES + bytes as u64, cx.patience).await
     }
 
     /// Waits until `lsn` is durable where the request asks for it.

@@ -128,7 +128,10 @@ impl Engine {
 
     async fn flush_index_if_due(self: Arc<Self>) -> Result<()> {
         let large = self.meta.unflushed_bytes() > self.config.index_unflushed_bytes_max;
-        if large || self.replay_segments() > REPLAY_SEGMENTS_MAX { self.flush_index().await } else { Ok(()) }
+        let behind = self.replay_segments();
+        // The journal gives up no segment that the index would need for its replay.
+        let holds_up = behind > 1 && self.journal.local_bytes() > self.config.journal.cache_bytes_max;
+        if large || holds_up || behind > REPLAY_SEGMENTS_MAX { self.flush_index().await } else { Ok(()) }
     }
 
     /// Segments with records that are not in the flushed index.

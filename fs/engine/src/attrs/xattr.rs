@@ -37,6 +37,7 @@ impl Engine {
         if value.len() > XATTR_VALUE_BYTES_MAX {
             return Err(Error::new(ErrorKind::TooBig, SET));
         }
+        self.admit_metadata(cx, name.len() + value.len()).await?;
         let lsn = {
             let _stripe = self.stripes.write_one(ino);
             self.flush_gathered_locked(ino)?;

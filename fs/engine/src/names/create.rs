@@ -22,6 +22,7 @@ impl Engine {
     pub(crate) async fn create_file(
         &self, cx: &Context, parent: Ino, name: &[u8], mode: u32, umask: u32, flags: OpenFlags, exclusive: bool,
     ) -> Result<Created> {
+        self.admit_metadata(cx, name.len()).await?;
         loop {
             match self.create_or_find(cx, parent, name, mode, umask, flags, exclusive)? {
                 Step::Made(created, lsn) => {

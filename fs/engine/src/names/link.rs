@@ -12,6 +12,7 @@ const OP: &str = "link";
 
 impl Engine {
     pub(crate) async fn link_name(&self, cx: &Context, ino: Ino, parent: Ino, name: &[u8]) -> Result<Attr> {
+        self.admit_metadata(cx, name.len()).await?;
         let (attr, lsn) = {
             let _stripes = self.stripes.write([ino, parent]);
             self.flush_gathered_locked(ino)?;

@@ -16,6 +16,7 @@ impl Engine {
         &self, cx: &Context, parent: Ino, name: &[u8], node: NewNode, mode: u32, umask: u32,
     ) -> Result<Attr> {
         check_node(&node)?;
+        self.admit_metadata(cx, name.len()).await?;
         let ino = self.new_ino()?;
         let (attr, lsn) = {
             let _stripes = self.stripes.write([parent, ino]);

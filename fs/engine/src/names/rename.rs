@@ -46,6 +46,7 @@ impl Engine {
         check_name(OP, name, ErrorKind::Busy)?;
         check_name(OP, new_name, if mode == RenameMode::NoReplace { ErrorKind::Exists } else { ErrorKind::Busy })?;
         let (from, to) = (Place { parent, name }, Place { parent: new_parent, name: new_name });
+        self.admit_metadata(cx, new_name.len()).await?;
         let lsn = self.rename_now(cx, from, to, mode)?;
         match lsn {
             Some(lsn) => self.settle(cx, lsn).await,
