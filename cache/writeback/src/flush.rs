@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cache_journal::Lsn;
 use objstore_base::{Error, ErrorKind, Result};
+use tokio::sync::MutexGuard;
 
 use crate::progress::Reached;
 use crate::{Step, WriteBack};
@@ -30,7 +31,7 @@ impl WriteBack {
             ended = reached.wait_for(|r| r.in_pool >= target || r.stuck.is_some()) => {
                 ended.map(|r| r.clone()).unwrap_or_default()
             }
-            turn = self.turn.lock() => {
+            turn = self.unattended_turn() => {
                 let ended = self.upload_until(target).await;
                 drop(turn);
                 ended
@@ -41,6 +42,14 @@ impl WriteBack {
             Some((kind, message)) => Err(Error::new(kind, "flush").context(message)),
             None => Err(Error::new(ErrorKind::Internal, "flush").context("the uploads ended early")),
         }
+    }
+
+    /// The turn, once no worker is there to take it: a flush that nobody polls must not hold up a worker.
+    async fn unattended_turn(&self) -> MutexGuard<'_, ()> {
+        let mut attended = self.attended.subscribe();
+        // The sender lives in `self`.
+        attended.wait_for(|attended| !*attended).await.map(|_| ()).unwrap_or_default();
+        self.turn.lock().await
     }
 
     /// Does the worker's work until `target` is in the pool or the head of the line is stuck. The caller has the turn.

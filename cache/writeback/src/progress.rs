@@ -47,13 +47,13 @@ impl Progress {
         error: &Error,
         now: Duration,
         config: &WriteBackConfig,
+        delay_max: Duration,
         rng: &dyn Rng,
     ) -> Duration {
         let attempts = self.failure.as_ref().map_or(0, |f| f.attempts).saturating_add(1);
         let since = self.failure.as_ref().map_or(now, |f| f.since);
         let doubled = config.retry_delay_min.saturating_mul(1 << (attempts - 1).min(20));
-        let bound =
-            if waiting_helps(error.kind()) { doubled.min(config.retry_delay_max) } else { config.retry_delay_max };
+        let bound = if waiting_helps(error.kind()) { doubled.min(delay_max) } else { config.retry_delay_max };
         let micros = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX);
         let delay = Duration::from_micros(rng.below(micros) + 1);
         let (kind, message) = (error.kind(), error.to_string());

@@ -17,6 +17,10 @@ use crate::{Band, BuiltBlob, WriteBack, build_blob};
 /// The worker looks at ages and at the filesystem this often.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Longest delay between two attempts while a writer waits for room: it must see a few before its patience ends, or
+/// one lost reply after a long outage would fail it although the store is back.
+const RETRY_DELAY_MAX_PRESSED: Duration = Duration::from_secs(5);
+
 /// What one call of `step` did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -52,6 +56,7 @@ impl WriteBack {
     }
 
     pub(crate) async fn step_in_turn(&self) -> Result<Step> {
+        self.look();
         self.guard_disk().await;
         let now = self.env.clock.monotonic();
         let retry_at = self.progress.lock().failure.as_ref().map(|f| f.retry_at);
@@ -87,25 +92,29 @@ impl WriteBack {
 
     /// The worker's life.
     pub(crate) async fn run(self: Arc<Self>) {
-        let turn = self.turn.lock().await;
-        let mut stopping = self.stopping.subscribe();
-        let work = self.clone().work();
+        let mut attended = self.attended.subscribe();
+        let work = async {
+            let turn = self.turn.lock().await;
+            self.work().await;
+            drop(turn);
+        };
         tokio::select! {
             biased;
             // The sender lives in `self`. Running puts are dropped here.
-            _ = stopping.wait_for(|stop| *stop) => {}
+            _ = attended.wait_for(|attended| !*attended) => {}
             () = work => {}
         }
         self.progress.lock().in_flight.clear();
-        drop(turn);
     }
 
-    async fn work(self: Arc<Self>) {
+    async fn work(self: &Arc<Self>) {
         let mut puts: FuturesOrdered<BoxFuture<'static, Put>> = FuturesOrdered::new();
         let mut queued = SegmentId(0);
         let mut sealed = self.journal.watch_sealed();
         let mut wake = self.wake.subscribe();
         loop {
+            // Appends that did not pass the gate (metadata, compaction) count too.
+            self.look();
             self.guard_disk().await;
             if let Err(error) = self.seal_if_due(puts.is_empty()).await {
                 self.failed(None, &error);
@@ -132,23 +141,37 @@ impl WriteBack {
     }
 
     async fn put_until_done(self: Arc<Self>, segment: SegmentId) -> Put {
-        let mut wake = self.wake.subscribe();
         loop {
             match self.put(segment).await {
                 Ok(put) => return put,
                 Err(error) => {
-                    let delay = self.env.clock.sleep(self.failed(Some(segment), &error));
-                    wake.mark_unchanged();
-                    let asked = self.flush_upto.load(Ordering::Acquire);
-                    // A flush that comes now does not wait out a long delay: somebody may have brought the store back.
-                    tokio::pin!(delay);
-                    loop {
-                        tokio::select! { biased; () = &mut delay => break, _ = wake.changed() => {} }
-                        if self.flush_upto.load(Ordering::Acquire) > asked {
-                            break;
-                        }
-                    }
+                    let delay = self.failed(Some(segment), &error);
+                    self.wait_to_retry(delay).await;
                 }
+            }
+        }
+    }
+
+    /// Waits the delay, or less: a flush that comes now, or a writer that begins to wait, is worth an early attempt.
+    async fn wait_to_retry(&self, delay: Duration) {
+        let asked = self.flush_upto.load(Ordering::Acquire);
+        let mut pressed = self.pressed.load(Ordering::Acquire);
+        let mut wake = self.wake.subscribe();
+        let mut until = self.env.clock.monotonic() + delay;
+        loop {
+            let left = until.saturating_sub(self.env.clock.monotonic());
+            tokio::select! {
+                biased;
+                () = self.env.clock.sleep(left) => return,
+                // The sender lives in `self`.
+                _ = wake.changed() => {}
+            }
+            if self.flush_upto.load(Ordering::Acquire) > asked {
+                return;
+            }
+            if !pressed && self.pressed.load(Ordering::Acquire) {
+                pressed = true;
+                until = until.min(self.env.clock.monotonic() + RETRY_DELAY_MAX_PRESSED);
             }
         }
     }
@@ -236,7 +259,11 @@ impl WriteBack {
     /// Notes the failure and gives the delay until the next attempt.
     fn failed(&self, segment: Option<SegmentId>, error: &Error) -> Duration {
         let now = self.env.clock.monotonic();
-        let delay = self.progress.lock().failed(segment, error, now, &self.config, self.env.rng.as_ref());
+        let delay_max = match self.pressed.load(Ordering::Acquire) {
+            true => self.config.retry_delay_max.min(RETRY_DELAY_MAX_PRESSED),
+            false => self.config.retry_delay_max,
+        };
+        let delay = self.progress.lock().failed(segment, error, now, &self.config, delay_max, self.env.rng.as_ref());
         tracing::warn!(%error, segment = segment.map(|s| s.0), retry_ms = delay.as_millis() as u64, "upload failed");
         self.note_reached();
         delay

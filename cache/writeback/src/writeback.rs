@@ -36,7 +36,8 @@ pub struct WriteBack {
     pub(crate) pressed: AtomicBool,
     /// Counts reasons to look again before the next timer.
     pub(crate) wake: watch::Sender<u64>,
-    pub(crate) stopping: watch::Sender<bool>,
+    /// Between `start` and `stop`: the worker has the turn, or will have it soon.
+    pub(crate) attended: watch::Sender<bool>,
     pub(crate) turn: tokio::sync::Mutex<()>,
     /// One blob is built at a time, which bounds memory to it and the blobs that are being put.
     pub(crate) building: tokio::sync::Mutex<()>,
@@ -64,7 +65,7 @@ impl WriteBack {
             flush_upto: AtomicU64::new(0),
             pressed: AtomicBool::new(false),
             wake: watch::Sender::new(0),
-            stopping: watch::Sender::new(false),
+            attended: watch::Sender::new(false),
             turn: tokio::sync::Mutex::new(()),
             building: tokio::sync::Mutex::new(()),
             worker: Mutex::default(),
@@ -78,7 +79,7 @@ impl WriteBack {
     pub fn start(self: &Arc<Self>) {
         let mut worker = self.worker.lock();
         if worker.is_none() {
-            self.stopping.send_replace(false);
+            self.attended.send_replace(true);
             *worker = Some(self.env.tasks.spawn("write-back", Box::pin(Self::run(self.clone()))));
         }
     }
@@ -87,7 +88,7 @@ impl WriteBack {
     /// at the next start. Call `flush` first to leave nothing behind.
     pub async fn stop(&self) {
         let worker = self.worker.lock().take();
-        self.stopping.send_replace(true);
+        self.attended.send_replace(false);
         if let Some(worker) = worker {
             worker.join().await;
         }
