@@ -34,7 +34,15 @@ impl Change {
 
     /// A change that no request asked for.
     pub(crate) fn background() -> Self {
-        Self { batch: Batch::new(), effects: Vec::new(), edits: Vec::new(), inodes: 0, bytes: 0, requests: Vec::new(), request: [0] }
+        Self {
+            batch: Batch::new(),
+            effects: Vec::new(),
+            edits: Vec::new(),
+            inodes: 0,
+            bytes: 0,
+            requests: Vec::new(),
+            request: [0],
+        }
     }
 
     /// A change that carries what several requests did (gathered writes).

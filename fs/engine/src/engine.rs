@@ -75,7 +75,10 @@ impl Engine {
     /// As [`Engine::apply`], with bytes: `frames` are stored in the same record, and `build` adds what names them to the
     /// batch (after everything that is in the change already). `build` may run more than once; it does no I/O.
     pub(crate) fn apply_frames(
-        &self, frames: &[FrameData<'_>], mut change: Change, build: &mut dyn FnMut(&[FrameId], &mut Batch),
+        &self,
+        frames: &[FrameData<'_>],
+        mut change: Change,
+        build: &mut dyn FnMut(&[FrameId], &mut Batch),
     ) -> Result<Lsn> {
         if self.diverged.load(Ordering::Relaxed) {
             return Err(diverged());

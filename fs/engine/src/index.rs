@@ -77,7 +77,9 @@ impl Engine {
 
     /// A named worker that repeats `step` after each `period`.
     pub(crate) fn spawn(
-        self: &Arc<Self>, name: &'static str, period: Duration,
+        self: &Arc<Self>,
+        name: &'static str,
+        period: Duration,
         step: impl Fn(Arc<Self>) -> BoxFuture<'static, Result<()>> + Send + Sync + 'static,
     ) {
         let engine = Arc::clone(self);

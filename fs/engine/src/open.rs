@@ -31,7 +31,10 @@ impl Engine {
     /// # Errors
     /// `NewerFormat`; `Corrupt` where the journal or the index is damaged, with what to do.
     pub fn open(
-        env: Env, meta: Arc<dyn MetaStore>, store: Arc<dyn BlobStore>, config: EngineConfig,
+        env: Env,
+        meta: Arc<dyn MetaStore>,
+        store: Arc<dyn BlobStore>,
+        config: EngineConfig,
     ) -> Result<Arc<Self>> {
         system::is_formatted(&*meta)?;
         let after = Lsn(meta.flushed_lsn());
@@ -42,13 +45,8 @@ impl Engine {
         tracing::info!(after = after.0, ?recovery, "journal replayed");
         let formatted = system::is_formatted(&*meta)?;
         let liveness = data::liveness(Arc::clone(&meta));
-        let write_back = WriteBack::new(
-            env.clone(),
-            Arc::clone(&journal),
-            Arc::clone(&store),
-            liveness,
-            config.write_back.clone(),
-        );
+        let write_back =
+            WriteBack::new(env.clone(), Arc::clone(&journal), Arc::clone(&store), liveness, config.write_back.clone());
         let engine = Arc::new(Self {
             stripes: Stripes::new(),
             caches: Caches::new(config.inode_cache_entries, config.dentry_cache_entries),

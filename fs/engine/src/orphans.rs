@@ -133,8 +133,11 @@ impl Orphans {
     /// Queues everything that the last run left behind.
     pub(crate) fn load(&self, meta: &dyn MetaRead) -> Result<()> {
         let mut found = Ok(());
-        meta.scan(Column::Orphan, &[][..]..&[0xff; 9][..], Direction::Forward, &mut |key, _| {
-            match keys::leading_number(key) {
+        meta.scan(
+            Column::Orphan,
+            &[][..]..&[0xff; 9][..],
+            Direction::Forward,
+            &mut |key, _| match keys::leading_number(key) {
                 Ok(ino) => {
                     self.loose.lock().0.push_back(Ino(ino));
                     ControlFlow::Continue(())
@@ -143,8 +146,8 @@ impl Orphans {
                     found = Err(e);
                     ControlFlow::Break(())
                 }
-            }
-        })?;
+            },
+        )?;
         found
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fs_api::{
-    AccessMask, Attr, Context, Created, Durability, FallocateMode, FileKind, Handle, HandleId, Ino, Listing,
-    LockOwner, LockRequest, LockSpace, LockWait, NewNode, OpenFlags, RenameMode, SeekFrom, SetAttr, StatFs, Target,
-    Vfs, XattrMode,
+    AccessMask, Attr, Context, Created, Durability, FallocateMode, FileKind, Handle, HandleId, Ino, Listing, LockOwner,
+    LockRequest, LockSpace, LockWait, NewNode, OpenFlags, RenameMode, SeekFrom, SetAttr, StatFs, Target, Vfs,
+    XattrMode,
 };
 use futures::future::{FutureExt, ready};
 use objstore_base::{BoxFuture, Error, ErrorKind, Result};
@@ -29,13 +29,25 @@ impl Vfs for Engine {
     }
 
     fn make<'a>(
-        &'a self, cx: &'a Context, parent: Ino, name: &'a [u8], node: NewNode, mode: u32, umask: u32,
+        &'a self,
+        cx: &'a Context,
+        parent: Ino,
+        name: &'a [u8],
+        node: NewNode,
+        mode: u32,
+        umask: u32,
     ) -> BoxFuture<'a, Result<Attr>> {
         self.make_node(cx, parent, name, node, mode, umask).boxed()
     }
 
     fn create<'a>(
-        &'a self, cx: &'a Context, parent: Ino, name: &'a [u8], mode: u32, umask: u32, flags: OpenFlags,
+        &'a self,
+        cx: &'a Context,
+        parent: Ino,
+        name: &'a [u8],
+        mode: u32,
+        umask: u32,
+        flags: OpenFlags,
         exclusive: bool,
     ) -> BoxFuture<'a, Result<Created>> {
         self.create_file(cx, parent, name, mode, umask, flags, exclusive).boxed()
@@ -54,7 +66,13 @@ impl Vfs for Engine {
     }
 
     fn rename<'a>(
-        &'a self, cx: &'a Context, parent: Ino, name: &'a [u8], new_parent: Ino, new_name: &'a [u8], mode: RenameMode,
+        &'a self,
+        cx: &'a Context,
+        parent: Ino,
+        name: &'a [u8],
+        new_parent: Ino,
+        new_name: &'a [u8],
+        mode: RenameMode,
     ) -> BoxFuture<'a, Result<()>> {
         self.rename_entry(cx, parent, name, new_parent, new_name, mode).boxed()
     }
@@ -64,7 +82,12 @@ impl Vfs for Engine {
     }
 
     fn readdir<'a>(
-        &'a self, cx: &'a Context, target: Target, cookie: u64, limit: usize, with_attr: bool,
+        &'a self,
+        cx: &'a Context,
+        target: Target,
+        cookie: u64,
+        limit: usize,
+        with_attr: bool,
     ) -> BoxFuture<'a, Result<Listing>> {
         ready(self.list(cx, target, cookie, limit, with_attr)).boxed()
     }
@@ -86,7 +109,12 @@ impl Vfs for Engine {
     }
 
     fn setxattr<'a>(
-        &'a self, cx: &'a Context, ino: Ino, name: &'a [u8], value: &'a [u8], mode: XattrMode,
+        &'a self,
+        cx: &'a Context,
+        ino: Ino,
+        name: &'a [u8],
+        value: &'a [u8],
+        mode: XattrMode,
     ) -> BoxFuture<'a, Result<()>> {
         self.set_xattr(cx, ino, name, value, mode).boxed()
     }
@@ -122,9 +150,7 @@ impl Vfs for Engine {
         }
     }
 
-    fn write<'a>(
-        &'a self, cx: &'a Context, target: Target, offset: u64, data: &'a [u8],
-    ) -> BoxFuture<'a, Result<u32>> {
+    fn write<'a>(&'a self, cx: &'a Context, target: Target, offset: u64, data: &'a [u8]) -> BoxFuture<'a, Result<u32>> {
         match self.for_writing(cx, target) {
             Ok(file) => self.write_file(cx, file, offset, data),
             Err(e) => ready(Err(e)).boxed(),
@@ -146,7 +172,12 @@ impl Vfs for Engine {
     }
 
     fn fallocate<'a>(
-        &'a self, cx: &'a Context, target: Target, offset: u64, len: u64, mode: FallocateMode,
+        &'a self,
+        cx: &'a Context,
+        target: Target,
+        offset: u64,
+        len: u64,
+        mode: FallocateMode,
     ) -> BoxFuture<'a, Result<()>> {
         match self.for_writing(cx, target) {
             Ok(file) => self.fallocate_file(cx, file, offset, len, mode),
@@ -162,7 +193,13 @@ impl Vfs for Engine {
     }
 
     fn copy_range<'a>(
-        &'a self, cx: &'a Context, source: Target, source_offset: u64, target: Target, target_offset: u64, len: u64,
+        &'a self,
+        cx: &'a Context,
+        source: Target,
+        source_offset: u64,
+        target: Target,
+        target_offset: u64,
+        len: u64,
     ) -> BoxFuture<'a, Result<u64>> {
         let files = self.for_reading(cx, source).and_then(|s| Ok((s, self.for_writing(cx, target)?)));
         match files {
@@ -172,13 +209,20 @@ impl Vfs for Engine {
     }
 
     fn test_lock<'a>(
-        &'a self, _cx: &'a Context, ino: Ino, request: LockRequest,
+        &'a self,
+        _cx: &'a Context,
+        ino: Ino,
+        request: LockRequest,
     ) -> BoxFuture<'a, Result<Option<LockRequest>>> {
         ready(self.find_lock(ino, request)).boxed()
     }
 
     fn set_lock<'a>(
-        &'a self, _cx: &'a Context, ino: Ino, request: LockRequest, wait: LockWait,
+        &'a self,
+        _cx: &'a Context,
+        ino: Ino,
+        request: LockRequest,
+        wait: LockWait,
     ) -> BoxFuture<'a, Result<()>> {
         self.change_lock(ino, request, wait).boxed()
     }

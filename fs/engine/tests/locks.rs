@@ -78,7 +78,8 @@ fn upgrading_a_flock_gives_up_the_shared_one_first() {
     lock(&w, f, flock(2, LockKind::Shared)).expect("shared");
     let mut one = w.engine.set_lock(&root.cx, f, flock(1, LockKind::Exclusive), LockWait::Block);
     assert!((&mut one).now_or_never().is_none());
-    now(w.engine.set_lock(&root.cx, f, flock(2, LockKind::Exclusive), LockWait::Block)).expect("nobody else has it now");
+    now(w.engine.set_lock(&root.cx, f, flock(2, LockKind::Exclusive), LockWait::Block))
+        .expect("nobody else has it now");
     assert!((&mut one).now_or_never().is_none());
     lock(&w, f, free(flock(2, LockKind::Shared))).expect("unlocked");
     assert!(matches!((&mut one).now_or_never(), Some(Ok(()))));

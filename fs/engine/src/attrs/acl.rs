@@ -24,7 +24,12 @@ impl Engine {
 
     /// What a new inode of `kind` gets in `directory` from this caller.
     pub(crate) fn inherit(
-        &self, cx: &Context, directory: &Inode, kind: FileKind, mode: u32, umask: u32,
+        &self,
+        cx: &Context,
+        directory: &Inode,
+        kind: FileKind,
+        mode: u32,
+        umask: u32,
     ) -> Result<Inherited> {
         let acl = if directory.has_default_acl { self.stored_acl(directory, DEFAULT_ACL_XATTR)? } else { None };
         Ok(fs_access::inherit(&cx.credentials, &node(directory), acl.as_ref(), kind, mode, umask))

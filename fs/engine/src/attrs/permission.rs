@@ -40,9 +40,7 @@ impl Engine {
     }
 
     /// Permission to take a name of `inode` out of `directory`.
-    pub(crate) fn require_delete(
-        &self, cx: &Context, directory: &Inode, inode: &Inode, victim: Victim,
-    ) -> Result<()> {
+    pub(crate) fn require_delete(&self, cx: &Context, directory: &Inode, inode: &Inode, victim: Victim) -> Result<()> {
         let acl = self.deciding_acl(cx, directory)?;
         fs_access::may_delete(&cx.credentials, &node(directory), acl.as_ref(), &node(inode), victim)
     }

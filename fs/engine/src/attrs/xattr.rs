@@ -31,7 +31,12 @@ impl Engine {
     }
 
     pub(crate) async fn set_xattr(
-        &self, cx: &Context, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode,
+        &self,
+        cx: &Context,
+        ino: Ino,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
     ) -> Result<()> {
         let space = XattrSpace::of(name)?;
         if value.len() > XATTR_VALUE_BYTES_MAX {

@@ -36,7 +36,10 @@ impl FileLocks {
 
     /// Locks of others that stand in the way, the lowest first.
     pub(super) fn conflicts(
-        &self, owner: LockOwner, range: LockRange, kind: LockKind,
+        &self,
+        owner: LockOwner,
+        range: LockRange,
+        kind: LockKind,
     ) -> impl Iterator<Item = &Held> + '_ {
         self.held.iter().filter(move |h| h.owner != owner && overlap(h.range, range) && exclude(h.kind, kind))
     }

@@ -33,9 +33,7 @@ impl Engine {
         Ok(self.locks.test(ino, &request))
     }
 
-    pub(crate) async fn change_lock(
-        &self, ino: Ino, request: LockRequest, wait: LockWait,
-    ) -> Result<()> {
+    pub(crate) async fn change_lock(&self, ino: Ino, request: LockRequest, wait: LockWait) -> Result<()> {
         if request.kind.is_some() {
             self.lockable(ino)?;
         }

@@ -99,17 +99,9 @@ impl LockTable {
 }
 
 impl State {
-    fn conflict(
-        &self, file: FileKey, owner: LockOwner, range: LockRange, kind: LockKind,
-    ) -> Option<LockRequest> {
+    fn conflict(&self, file: FileKey, owner: LockOwner, range: LockRange, kind: LockKind) -> Option<LockRequest> {
         let held = self.files.get(&file)?.conflicts(owner, range, kind).next()?;
-        Some(LockRequest {
-            space: file.1,
-            owner: held.owner,
-            range: held.range,
-            kind: Some(held.kind),
-            pid: held.pid,
-        })
+        Some(LockRequest { space: file.1, owner: held.owner, range: held.range, kind: Some(held.kind), pid: held.pid })
     }
 
     fn set(&mut self, file: FileKey, owner: LockOwner, range: LockRange, kind: Option<LockKind>, pid: u32) {
@@ -143,9 +135,7 @@ impl State {
         }
     }
 
-    fn queue(
-        &mut self, file: FileKey, owner: LockOwner, range: LockRange, kind: LockKind, pid: u32,
-    ) -> Result<Ticket> {
+    fn queue(&mut self, file: FileKey, owner: LockOwner, range: LockRange, kind: LockKind, pid: u32) -> Result<Ticket> {
         if self.waiters.len() >= WAITERS_MAX {
             return Err(Error::new(ErrorKind::NoSpace, "wait for lock").context("too many waiters"));
         }

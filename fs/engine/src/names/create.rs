@@ -20,7 +20,14 @@ enum Step {
 impl Engine {
     #[expect(clippy::too_many_arguments, reason = "all of open(2) with O_CREAT")]
     pub(crate) async fn create_file(
-        &self, cx: &Context, parent: Ino, name: &[u8], mode: u32, umask: u32, flags: OpenFlags, exclusive: bool,
+        &self,
+        cx: &Context,
+        parent: Ino,
+        name: &[u8],
+        mode: u32,
+        umask: u32,
+        flags: OpenFlags,
+        exclusive: bool,
     ) -> Result<Created> {
         self.admit_metadata(cx, name.len()).await?;
         loop {
@@ -40,7 +47,14 @@ impl Engine {
 
     #[expect(clippy::too_many_arguments, reason = "all of open(2) with O_CREAT")]
     fn create_or_find(
-        &self, cx: &Context, parent: Ino, name: &[u8], mode: u32, umask: u32, flags: OpenFlags, exclusive: bool,
+        &self,
+        cx: &Context,
+        parent: Ino,
+        name: &[u8],
+        mode: u32,
+        umask: u32,
+        flags: OpenFlags,
+        exclusive: bool,
     ) -> Result<Step> {
         let ino = self.new_ino()?;
         let _stripes = self.stripes.write([parent, ino]);

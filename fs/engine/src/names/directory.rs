@@ -16,15 +16,13 @@ pub(super) fn require_alive(op: &'static str, directory: &Inode) -> Result<()> {
 }
 
 /// Adds `name` to `directory`, which the caller stores afterwards.
-pub(super) fn add_name(
-    directory: &mut Inode, name: &[u8], ino: Ino, kind: FileKind, now: Time, change: &mut Change,
-) {
+pub(super) fn add_name(directory: &mut Inode, name: &[u8], ino: Ino, kind: FileKind, now: Time, change: &mut Change) {
     let dentry = Dentry { ino, kind, cookie: directory.next_cookie };
-    directory.next_cookie += 1;
-    directory.entries += 1;
+    directory.next_cookie = directory.next_cookie.wrapping_add(1);
+    directory.entries = directory.entries.saturating_add(1);
     directory.touch_mtime(now);
     if kind == FileKind::Directory {
-        directory.nlink += 1;
+        directory.nlink = directory.nlink.saturating_add(1);
     }
     change.put_name(directory.ino, name, dentry, None);
 }
@@ -46,11 +44,17 @@ fn forget_name(directory: &mut Inode, dentry: Dentry, now: Time) {
 
 /// Lets `name`, which led to `before`, lead to `ino`: one entry, so that it never misses in between. It keeps its cookie.
 pub(super) fn replace_name(
-    directory: &mut Inode, name: &[u8], before: Dentry, ino: Ino, kind: FileKind, now: Time, change: &mut Change,
+    directory: &mut Inode,
+    name: &[u8],
+    before: Dentry,
+    ino: Ino,
+    kind: FileKind,
+    now: Time,
+    change: &mut Change,
 ) {
     let was_dir = u32::from(before.kind == FileKind::Directory);
     let is_dir = u32::from(kind == FileKind::Directory);
-    directory.nlink = directory.nlink + is_dir - was_dir;
+    directory.nlink = directory.nlink.saturating_add(is_dir).saturating_sub(was_dir);
     directory.touch_mtime(now);
     change.put_name(directory.ino, name, Dentry { ino, kind, cookie: before.cookie }, Some(before));
 }

@@ -13,7 +13,13 @@ const OP: &str = "make";
 
 impl Engine {
     pub(crate) async fn make_node(
-        &self, cx: &Context, parent: Ino, name: &[u8], node: NewNode, mode: u32, umask: u32,
+        &self,
+        cx: &Context,
+        parent: Ino,
+        name: &[u8],
+        node: NewNode,
+        mode: u32,
+        umask: u32,
     ) -> Result<Attr> {
         check_node(&node)?;
         self.admit_metadata(cx, name.len()).await?;
@@ -40,7 +46,14 @@ impl Engine {
     /// A new inode for `node` in `directory`, in `change`: owner, group, mode and ACLs as they are inherited.
     #[expect(clippy::too_many_arguments, reason = "all of mknod(2) and where it goes")]
     pub(super) fn new_node(
-        &self, cx: &Context, directory: &Inode, ino: Ino, node: NewNode, mode: u32, umask: u32, change: &mut Change,
+        &self,
+        cx: &Context,
+        directory: &Inode,
+        ino: Ino,
+        node: NewNode,
+        mode: u32,
+        umask: u32,
+        change: &mut Change,
     ) -> Result<Inode> {
         let kind = kind_of(&node);
         let inherited = self.inherit(cx, directory, kind, mode, umask)?;

@@ -18,7 +18,12 @@ const ENTRIES_MAX: usize = 4096;
 
 impl Engine {
     pub(crate) fn list(
-        &self, cx: &Context, target: Target, cookie: u64, limit: usize, with_attr: bool,
+        &self,
+        cx: &Context,
+        target: Target,
+        cookie: u64,
+        limit: usize,
+        with_attr: bool,
     ) -> Result<Listing> {
         let limit = limit.min(ENTRIES_MAX);
         let open = self.handles.get(target)?;

@@ -83,7 +83,11 @@ impl Engine {
 
     /// The stripes of `parent` and of what `name` leads to, exclusively, with the entry.
     fn lock_entry(
-        &self, op: &'static str, cx: &Context, parent: Ino, name: &[u8],
+        &self,
+        op: &'static str,
+        cx: &Context,
+        parent: Ino,
+        name: &[u8],
     ) -> Result<(StripeGuards<'_>, Dentry)> {
         loop {
             let seen = {

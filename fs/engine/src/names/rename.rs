@@ -41,7 +41,13 @@ impl Seen {
 
 impl Engine {
     pub(crate) async fn rename_entry(
-        &self, cx: &Context, parent: Ino, name: &[u8], new_parent: Ino, new_name: &[u8], mode: RenameMode,
+        &self,
+        cx: &Context,
+        parent: Ino,
+        name: &[u8],
+        new_parent: Ino,
+        new_name: &[u8],
+        mode: RenameMode,
     ) -> Result<()> {
         check_name(OP, name, ErrorKind::Busy)?;
         check_name(OP, new_name, if mode == RenameMode::NoReplace { ErrorKind::Exists } else { ErrorKind::Busy })?;
@@ -56,7 +62,11 @@ impl Engine {
 
     /// `None` where both names are the same inode: nothing is to be done.
     fn rename_now(
-        &self, cx: &Context, from: Place<'_>, to: Place<'_>, mode: RenameMode,
+        &self,
+        cx: &Context,
+        from: Place<'_>,
+        to: Place<'_>,
+        mode: RenameMode,
     ) -> Result<Option<cache_journal::Lsn>> {
         loop {
             let seen = self.see(cx, from, to)?;
@@ -104,8 +114,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::InvalidArgument, OP).context("a directory cannot move into itself"));
         }
         if self.is_above(seen.target_ino(), from.parent)? {
-            let kind =
-                if mode == RenameMode::Exchange { ErrorKind::InvalidArgument } else { ErrorKind::NotEmpty };
+            let kind = if mode == RenameMode::Exchange { ErrorKind::InvalidArgument } else { ErrorKind::NotEmpty };
             return Err(Error::new(kind, OP));
         }
         Ok(())
@@ -147,7 +156,12 @@ struct Rename<'a> {
 impl<'a> Rename<'a> {
     /// Checks in the order of Linux `vfs_rename`. All stripes are held.
     fn prepare(
-        engine: &'a Engine, cx: &Context, from: Place<'a>, to: Place<'a>, seen: Seen, mode: RenameMode,
+        engine: &'a Engine,
+        cx: &Context,
+        from: Place<'a>,
+        to: Place<'a>,
+        seen: Seen,
+        mode: RenameMode,
     ) -> Result<Self> {
         for ino in [Some(seen.source.ino), seen.target.map(|t| t.ino)].into_iter().flatten() {
             // What is gathered belongs before this change of the inode.

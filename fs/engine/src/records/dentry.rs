@@ -58,3 +58,27 @@ impl<'a> OrderEntry<'a> {
         if entry.name.is_empty() { Err(c.bad("the name is empty")) } else { Ok(entry) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_round_trip_and_refuse_what_is_cut_or_longer() {
+        let dentry = Dentry { ino: Ino(0x0102), kind: FileKind::Fifo, cookie: 77 };
+        let value = dentry.encode();
+        assert_eq!(value, [1, 4, 2, 1, 0, 0, 0, 0, 0, 0, 77, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(Dentry::decode(&value).ok(), Some(dentry));
+        for end in 0..value.len() {
+            assert!(Dentry::decode(&value[..end]).is_err(), "{end} bytes");
+        }
+        assert!(Dentry::decode(&[&value[..], &[0]].concat()).is_err());
+        let entry = OrderEntry { ino: Ino(3), kind: FileKind::Regular, name: b"n" };
+        let value = entry.encode();
+        assert_eq!(value, [1, 1, 3, 0, 0, 0, 0, 0, 0, 0, b'n']);
+        assert_eq!(OrderEntry::decode(&value).ok(), Some(entry));
+        for end in 0..value.len() {
+            assert!(OrderEntry::decode(&value[..end]).is_err(), "{end} bytes");
+        }
+    }
+}

@@ -121,7 +121,7 @@ impl Inode {
     /// Notes a change of attributes at wall time `now`.
     pub(crate) fn touch_ctime(&mut self, now: Time) {
         self.ctime = self.stamp(now);
-        self.change += 1;
+        self.change = self.change.wrapping_add(1);
     }
 
     /// Notes a change of content (a file's bytes, a directory's names) at wall time `now`.
@@ -187,4 +187,63 @@ impl Inode {
 fn time(c: &mut Cursor<'_>) -> Result<Time> {
     let time = Time { secs: c.i64()?, nanos: c.u32()? };
     if time.nanos < 1_000_000_000 { Ok(time) } else { Err(c.bad("nanoseconds out of range")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use objstore_base::ErrorKind;
+
+    use super::*;
+
+    fn link() -> Inode {
+        let now = Time { secs: -3, nanos: 999_999_999 };
+        let mut inode = Inode::new(Ino(9), FileKind::Symlink, 0o4777, 1, 2, now);
+        inode.target = Arc::from(&b"../somewhere"[..]);
+        inode.has_default_acl = true;
+        (inode.rdev, inode.size, inode.allocated, inode.change) = (1, 2, 3, u64::MAX);
+        (inode.parent, inode.next_cookie, inode.entries, inode.xattrs) = (Ino(4), 5, 6, 7);
+        inode
+    }
+
+    #[test]
+    fn a_record_round_trips_and_refuses_every_truncation() {
+        let inode = link();
+        let value = inode.encode();
+        assert_eq!(Inode::decode(Ino(9), &value).ok(), Some(inode));
+        for end in 0..FIXED_BYTES {
+            assert!(Inode::decode(Ino(9), &value[..end]).is_err(), "{end} bytes");
+        }
+    }
+
+    #[test]
+    fn the_record_stays_as_it_is_written_down() {
+        let golden = "010302ff090000010000000100000002000000070000000100000000000000020000000000000003000000000000\
+            00ffffffffffffffff040000000000000005000000000000000600000000000000fdffffffffffffffffc99a3bfdffffffffffffff\
+            ffc99a3bfdffffffffffffffffc99a3bfdffffffffffffffffc99a3b2e2e2f736f6d657768657265";
+        let hex: String = link().encode().iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, golden);
+    }
+
+    #[test]
+    fn what_a_newer_program_wrote_is_refused() {
+        let mut value = link().encode();
+        value[0] = VERSION + 1;
+        assert_eq!(Inode::decode(Ino(9), &value).map_err(|e| e.kind()), Err(ErrorKind::NewerFormat));
+        for (at, bad) in [(0, 0), (1, 0), (1, 8), (90, 0xff)] {
+            let mut value = link().encode();
+            value[at] = bad;
+            assert_eq!(Inode::decode(Ino(9), &value).map_err(|e| e.kind()), Err(ErrorKind::Corrupt), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn stamps_do_not_go_back() {
+        let mut inode = link();
+        let before = inode.ctime;
+        inode.touch_ctime(Time { secs: before.secs - 100, nanos: 0 });
+        assert_eq!(inode.ctime, before);
+        inode.mtime = Time { secs: 1 << 40, nanos: 0 };
+        inode.touch_mtime(Time { secs: 50, nanos: 0 });
+        assert_eq!(inode.mtime, Time { secs: 50, nanos: 0 }, "a time the owner set in the future does not stick");
+    }
 }

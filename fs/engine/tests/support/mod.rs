@@ -100,6 +100,12 @@ impl World {
         Self { engine, clock, runtime, pool, meta, env, dir }
     }
 
+    /// Another engine on a fresh journal and this index.
+    pub fn open_with(&self, meta: Arc<MemoryStore>) -> objstore_base::Result<Arc<Engine>> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        try_open(&self.env, &meta, &self.pool, &dir, true)
+    }
+
     /// Waits until everything so far is durable.
     pub fn sync(&self) {
         let cx = Context::new(0, Credentials::root());
@@ -123,13 +129,27 @@ impl World {
 }
 
 fn open(
-    env: &Env, meta: &Arc<MemoryStore>, pool: &Arc<MemoryBlobStore>, dir: &tempfile::TempDir, create: bool,
+    env: &Env,
+    meta: &Arc<MemoryStore>,
+    pool: &Arc<MemoryBlobStore>,
+    dir: &tempfile::TempDir,
+    create: bool,
 ) -> Arc<Engine> {
+    try_open(env, meta, pool, dir, create).expect("the store opens")
+}
+
+fn try_open(
+    env: &Env,
+    meta: &Arc<MemoryStore>,
+    pool: &Arc<MemoryBlobStore>,
+    dir: &tempfile::TempDir,
+    create: bool,
+) -> objstore_base::Result<Arc<Engine>> {
     let mut journal = JournalConfig::new(dir.path().join("journal"), [7; 16]);
     journal.create = create;
     journal.segment_bytes = 4 << 20;
     let config = EngineConfig::new(journal, WriteBackConfig::new(1 << 30));
-    Engine::open(env.clone(), Arc::clone(meta) as _, Arc::clone(pool) as _, config).expect("the store opens")
+    Engine::open(env.clone(), Arc::clone(meta) as _, Arc::clone(pool) as _, config)
 }
 
 /// The answer of a call that needs no waiting.
