@@ -204,7 +204,8 @@ impl Journal {
         layout: Layout,
     ) {
         let mut body = segment.body.write();
-        if body.is_empty() {
+        if head.kind == RecordKind::Data && !body.holds_data {
+            body.holds_data = true;
             body.oldest_at = self.env.clock.monotonic();
         }
         let mut position = layout.payload;
@@ -259,7 +260,7 @@ impl Journal {
         Ok(true)
     }
 
-    /// Rolls over if the active segment holds anything.
+    /// Rolls over if the active segment holds any data.
     pub(crate) fn roll_active(&self) -> Result<Option<Arc<Segment>>> {
         loop {
             let mut appender = self.appender.lock();
@@ -267,7 +268,7 @@ impl Journal {
                 self.thaw.wait(&mut appender);
             }
             self.healthy()?;
-            if appender.position == PAGE_BYTES {
+            if !appender.active.body.read().holds_data {
                 return Ok(None);
             }
             let active = appender.active.clone();

@@ -280,7 +280,7 @@ impl Journal {
         self.prove_end()?;
         self.write_out()?;
         self.prepare_ahead();
-        self.top_up_spares()
+        Ok(())
     }
 
     /// Commits everything and proves the end of the log, so that the next opening knows that nothing is missing.
@@ -307,10 +307,5 @@ impl Journal {
         if let Err(error) = self.prepare_next() {
             tracing::warn!(%error, "the next journal segment could not be prepared");
         }
-    }
-
-    fn top_up_spares(&self) -> Result<()> {
-        let wanted = self.files.spare_count() < self.config.spare_segments;
-        if wanted { self.files.add_spare() } else { Ok(()) }
     }
 }

@@ -116,7 +116,7 @@ impl Journal {
         let mut oldest: Option<Duration> = None;
         for segment in self.segments.read().values() {
             let body = segment.body.read();
-            if body.phase == Phase::Uploaded || body.is_empty() {
+            if body.phase == Phase::Uploaded || !body.holds_data {
                 continue;
             }
             dirty.bytes += body.end;

@@ -19,15 +19,14 @@ use crate::commit::SyncState;
 use crate::config::JournalConfig;
 use crate::files::Files;
 use crate::flights::Flights;
-use crate::header::{Header, HeaderState, PAGE_BYTES};
+use crate::header::{Header, PAGE_BYTES};
 use crate::ids::{Lsn, SegmentId};
 use crate::info::Recovery;
 use crate::journal::{Appender, Journal};
 use crate::recent::Recent;
 use crate::record::RecordKind;
-use crate::recover::{Found, Log, load};
+use crate::recover::{Found, Log, OpenSegment, load};
 use crate::scan::damaged;
-use crate::seal::write_header;
 use crate::segment::{Phase, Segment};
 use crate::tail::Tail;
 
@@ -60,7 +59,7 @@ impl Journal {
         let ids = if ids.is_empty() { vec![SegmentId(1)] } else { ids };
         let mut log = load(&files, &config, &ids, after)?;
         let mut recovery = Recovery { bytes: log.bytes_read, ..Recovery::default() };
-        replay(&mut log, after, apply, &mut recovery)?;
+        replay(&files, &mut log, after, apply, &mut recovery)?;
         recovery.cut_bytes = log.cut_bytes();
         recovery.last = log.last;
         let journal = assemble(env, config, files, log, after)?;
@@ -84,13 +83,13 @@ fn create(files: &Files, config: &JournalConfig, after: Lsn) -> Result<()> {
 }
 
 /// Hands out the records after `after`; cuts the log at the first in doubt that does not verify.
-fn replay(log: &mut Log, after: Lsn, apply: Apply<'_>, recovery: &mut Recovery) -> Result<()> {
+fn replay(files: &Files, log: &mut Log, after: Lsn, apply: Apply<'_>, recovery: &mut Recovery) -> Result<()> {
     let ids: Vec<SegmentId> = log.segments.keys().copied().collect();
     for id in ids {
         let Some(found) = log.segments.get(&id) else { continue };
         let cut = match &found.open {
-            None => replay_sealed(found, after, apply, recovery)?,
-            Some(_) => replay_open(found, after, log.durable, apply, recovery)?,
+            None => replay_sealed(files, found, after, apply, recovery)?,
+            Some(open) => replay_open(found, open, after, log.durable, apply, recovery)?,
         };
         if let Some(index) = cut {
             log.cut(id, index);
@@ -100,10 +99,16 @@ fn replay(log: &mut Log, after: Lsn, apply: Apply<'_>, recovery: &mut Recovery) 
     Ok(())
 }
 
-fn replay_sealed(found: &Found, after: Lsn, apply: Apply<'_>, recovery: &mut Recovery) -> Result<Option<usize>> {
+fn replay_sealed(
+    files: &Files,
+    found: &Found,
+    after: Lsn,
+    apply: Apply<'_>,
+    recovery: &mut Recovery,
+) -> Result<Option<usize>> {
     let header = &found.header;
     if header.last_lsn > after {
-        let mut scanner = found.scanner();
+        let mut scanner = found.scanner(files.open(header.segment)?);
         scanner.whole(header.first_lsn, header.last_lsn, |view| {
             if view.head.kind == RecordKind::Data && view.head.lsn > after {
                 apply(view.head.lsn, view.batch)?;
@@ -119,14 +124,14 @@ fn replay_sealed(found: &Found, after: Lsn, apply: Apply<'_>, recovery: &mut Rec
 /// Gives the index of the first record whose payload is torn.
 fn replay_open(
     found: &Found,
+    open: &OpenSegment,
     after: Lsn,
     durable: Lsn,
     apply: Apply<'_>,
     recovery: &mut Recovery,
 ) -> Result<Option<usize>> {
-    let mut scanner = found.scanner();
-    let places = found.open.as_ref().map(|o| o.places.as_slice()).unwrap_or_default();
-    for (index, place) in places.iter().enumerate().filter(|(_, p)| p.lsn > after) {
+    let mut scanner = found.scanner(open.file.clone());
+    for (index, place) in open.places.iter().enumerate().filter(|(_, p)| p.lsn > after) {
         let io = |e| Error::io("read segment", e).entity(found.header.segment);
         if place.lsn > durable && !scanner.payload_holds(place.at).map_err(io)? {
             return Ok(Some(index));
@@ -254,11 +259,11 @@ fn rewrite_doubtful(log: &Log) -> Result<()> {
             while at < end {
                 let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(buf.len());
                 let bytes = buf.get_mut(..len).unwrap_or_default();
-                found.file.read_exact_at(bytes, at)?;
-                found.file.write_all_at(&[IoSlice::new(bytes)], at)?;
+                open.file.read_exact_at(bytes, at)?;
+                open.file.write_all_at(&[IoSlice::new(bytes)], at)?;
                 at += len as u64;
             }
-            found.file.sync_data()
+            open.file.sync_data()
         })();
         done.map_err(|e| Error::io("make the end of the journal durable", e)).on(found.header.segment)?;
     }
@@ -268,30 +273,29 @@ fn rewrite_doubtful(log: &Log) -> Result<()> {
 /// Readies the last segment for more records: what was cut off ends here for good, and whatever stands further behind
 /// has a lower incarnation.
 fn activate(found: Found, next_segment: SegmentId, now: Duration) -> Result<Segment> {
-    let header = found.header;
-    let first_lsn = found.open.as_ref().and_then(|o| o.places.first()).map_or(header.first_lsn, |p| p.lsn);
-    let seen = found.open.as_ref().map_or(0, |o| o.incarnation);
+    let Found { header, .. } = found;
+    let Some(open) = &found.open else { return Ok(found.into_segment(now)) };
     let header = Header {
         generation: header.generation + 1,
         // Also above what a header says that was lost since.
-        incarnation: header.incarnation.max(seen) + 1,
-        state: HeaderState::Active,
+        incarnation: header.incarnation.max(open.incarnation) + 1,
         next_segment,
-        first_lsn,
+        first_lsn: open.places.first().map_or(header.first_lsn, |p| p.lsn),
         ..header
     };
-    let io = |e| Error::io("reopen segment", e).entity(header.segment);
-    if found.file_bytes < header.segment_bytes {
-        found.file.allocate(found.file_bytes..header.segment_bytes).map_err(io)?;
-    }
-    let end = found.open.as_ref().map_or(PAGE_BYTES, |o| o.end());
+    let end = open.end();
     let page_end = (end + 1).next_multiple_of(PAGE_BYTES).min(header.segment_bytes);
     let zeros = vec![0; usize::try_from(page_end - end).unwrap_or(0)];
-    found.file.write_all_at(&[IoSlice::new(&zeros)], end).map_err(io)?;
-    write_header(found.file.as_ref(), &header)?;
-    found.file.sync_data().map_err(io)?;
-    let found = Found { header, file_bytes: header.segment_bytes, ..found };
-    let segment = found.into_segment(now);
+    let readied = (|| {
+        if found.file_bytes < header.segment_bytes {
+            open.file.allocate(found.file_bytes..header.segment_bytes)?;
+        }
+        open.file.write_all_at(&[IoSlice::new(&zeros)], end)?;
+        open.file.write_all_at(&[IoSlice::new(&header.encode())], header.position())?;
+        open.file.sync_data()
+    })();
+    readied.map_err(|e| Error::io("reopen segment", e)).on(header.segment)?;
+    let segment = Found { header, file_bytes: header.segment_bytes, ..found }.into_segment(now);
     segment.body.write().phase = Phase::Active;
     Ok(segment)
 }

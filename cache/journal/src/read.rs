@@ -8,7 +8,7 @@ use objstore_base::{Error, ErrorKind, Result, ResultExt};
 use objstore_env::DiskFile;
 
 use crate::checksum::chunk_crc;
-use crate::ids::{CHUNK_BYTES, FrameId, FrameNo, Lsn, SegmentId};
+use crate::ids::{CHUNK_BYTES, FRAME_BYTES_MAX, FrameId, FrameNo, Lsn, SegmentId};
 use crate::info::SegmentInfo;
 use crate::journal::Journal;
 use crate::record::{RecordKind, chunk_len};
@@ -16,14 +16,15 @@ use crate::scan::Scanner;
 use crate::segment::{Phase, Segment};
 use crate::table::{FrameEntry, FrameTable};
 
+const CHUNKS_MAX: usize = FRAME_BYTES_MAX / CHUNK_BYTES;
+
 /// A frame, ready to be read.
 struct Located {
     frame: FrameId,
     position: u64,
     len: u32,
-    /// CRCs of the chunks from `first_chunk` on that the range touches.
-    crcs: Vec<u32>,
-    first_chunk: u32,
+    /// Stored CRCs of all chunks; on the stack, so that a read allocates nothing.
+    crcs: [u32; CHUNKS_MAX],
 }
 
 impl Journal {
@@ -133,10 +134,11 @@ fn locate(table: &FrameTable, entry: &FrameEntry, frame: FrameId, range: &Range<
     if range.start > range.end || range.end > entry.len {
         return Err(outside(frame, range, entry.len));
     }
-    let first_chunk = range.start / CHUNK_BYTES as u32;
-    let last_chunk = range.end.div_ceil(CHUNK_BYTES as u32);
-    let crcs = table.chunk_crcs(entry).get(first_chunk as usize..last_chunk as usize).unwrap_or_default().to_vec();
-    Ok(Located { frame, position: entry.position.into(), len: entry.len, crcs, first_chunk })
+    let mut crcs = [0; CHUNKS_MAX];
+    for (slot, crc) in crcs.iter_mut().zip(table.chunk_crcs(entry)) {
+        *slot = *crc;
+    }
+    Ok(Located { frame, position: entry.position.into(), len: entry.len, crcs })
 }
 
 fn outside(frame: FrameId, range: &Range<u32>, len: u32) -> Error {
@@ -177,7 +179,7 @@ impl Located {
         let position = self.position + u64::from(first) * CHUNK_BYTES as u64;
         file.read_exact_at(out, position).map_err(|e| Error::io("read journal", e)).on(self.frame)?;
         for (chunk, bytes) in (first..).zip(out.chunks(CHUNK_BYTES)) {
-            let stored = self.crcs.get((chunk - self.first_chunk) as usize);
+            let stored = self.crcs.get(chunk as usize);
             if stored != Some(&chunk_crc(self.frame, chunk, bytes)) {
                 let why = format!("checksum mismatch in chunk {chunk}, byte {position} of the segment file");
                 return Err(Error::corrupt("read journal", why).entity(self.frame));

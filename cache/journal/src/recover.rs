@@ -39,16 +39,15 @@ pub(crate) struct Place {
 /// A segment file with what is known of it.
 pub(crate) struct Found {
     pub(crate) header: Header,
-    pub(crate) file: Arc<dyn DiskFile>,
     pub(crate) file_bytes: u64,
     pub(crate) seed: SegmentSeed,
     /// `None` for a sealed segment.
     pub(crate) open: Option<OpenSegment>,
 }
 
-/// The scan of a segment that was not sealed.
-#[derive(Default)]
+/// A segment that was not sealed, scanned. Only these keep their files open: there may be thousands of the others.
 pub(crate) struct OpenSegment {
+    pub(crate) file: Arc<dyn DiskFile>,
     pub(crate) places: Vec<Place>,
     pub(crate) table: FrameTable,
     /// End of the last valid record anywhere in the file, and the highest incarnation of any.
@@ -57,6 +56,10 @@ pub(crate) struct OpenSegment {
 }
 
 impl OpenSegment {
+    fn new(file: Arc<dyn DiskFile>) -> Self {
+        Self { file, places: Vec::new(), table: FrameTable::default(), seen_end: PAGE_BYTES, incarnation: 0 }
+    }
+
     pub(crate) fn end(&self) -> u64 {
         self.places.last().map_or(PAGE_BYTES, |p| p.end)
     }
@@ -92,9 +95,9 @@ pub(crate) fn load(files: &Files, config: &JournalConfig, ids: &[SegmentId], aft
         check_identity(config, *id, &header).on(path.display())?;
         let file_bytes = file.len().map_err(|e| Error::io("read segment", e)).on(path.display())?;
         let seed = SegmentSeed::new(&config.store_uuid, *id);
-        let mut found = Found { header, file, file_bytes, seed, open: None };
+        let mut found = Found { header, file_bytes, seed, open: None };
         if header.state == HeaderState::Active {
-            let (open, durable, bytes) = scan(&found).on(path.display())?;
+            let (open, durable, bytes) = scan(&found, file).on(path.display())?;
             log.durable = log.durable.max(durable);
             log.bytes_read += bytes;
             found.open = Some(open);
@@ -120,11 +123,11 @@ fn check_identity(config: &JournalConfig, id: SegmentId, header: &Header) -> Res
 
 /// The records from the start as far as they follow each other; and the highest LSN that any valid record in the file
 /// knows to be durable.
-fn scan(found: &Found) -> Result<(OpenSegment, Lsn, u64)> {
+fn scan(found: &Found, file: Arc<dyn DiskFile>) -> Result<(OpenSegment, Lsn, u64)> {
     let io = |e| Error::io("read segment", e);
     let limit = found.file_bytes.min(found.header.segment_bytes);
-    let mut scanner = Scanner::new(found.file.clone(), found.header.segment, found.seed, limit);
-    let mut open = OpenSegment { seen_end: PAGE_BYTES, ..OpenSegment::default() };
+    let mut scanner = Scanner::new(file.clone(), found.header.segment, found.seed, limit);
+    let mut open = OpenSegment::new(file);
     let mut durable = Lsn::ZERO;
     let mut at = PAGE_BYTES;
     while let Some(view) = scanner.record(at).map_err(io)? {
@@ -267,13 +270,13 @@ impl Found {
 
     pub(crate) fn fresh(header: Header, file: Arc<dyn DiskFile>, config: &JournalConfig) -> Self {
         let seed = SegmentSeed::new(&config.store_uuid, header.segment);
-        Self { header, file, file_bytes: config.segment_bytes, seed, open: Some(OpenSegment::default()) }
+        Self { header, file_bytes: config.segment_bytes, seed, open: Some(OpenSegment::new(file)) }
     }
 
     /// The segment in memory: sealed, or full and to be sealed.
     pub(crate) fn into_segment(self, now: Duration) -> Segment {
         let Some(open) = self.open else { return Segment::sealed(self.header, self.file_bytes, now) };
-        let segment = Segment::fresh(self.header, self.file, now);
+        let segment = Segment::fresh(self.header, open.file.clone(), now);
         let (end, frame_bytes) = (open.end(), open.frame_bytes());
         {
             let mut body = segment.body.write();
@@ -281,6 +284,7 @@ impl Found {
             body.file_bytes = self.file_bytes;
             body.end = end;
             body.frame_bytes = frame_bytes;
+            body.holds_data = open.places.iter().any(|p| p.kind == RecordKind::Data);
             if let (Some(first), Some(last)) = (open.places.first(), open.places.last()) {
                 body.first_lsn = first.lsn;
                 body.last_lsn = last.lsn;
@@ -292,11 +296,9 @@ impl Found {
         segment
     }
 
-    pub(crate) fn scanner(&self) -> Scanner {
-        let limit = match &self.open {
-            None => self.header.records_end,
-            Some(open) => open.end(),
-        };
-        Scanner::new(self.file.clone(), self.header.segment, self.seed, limit)
+    /// Reads the records of a segment in `file`.
+    pub(crate) fn scanner(&self, file: Arc<dyn DiskFile>) -> Scanner {
+        let limit = self.open.as_ref().map_or(self.header.records_end, OpenSegment::end);
+        Scanner::new(file, self.header.segment, self.seed, limit)
     }
 }

@@ -11,7 +11,7 @@ use crate::journal::Journal;
 use crate::segment::{Body, Phase, Segment};
 
 impl Journal {
-    /// Seals the active segment if it holds anything: commits it, with its frame table, and gives its id.
+    /// Seals the active segment if it holds any data: commits it, with its frame table, and gives its id.
     pub fn seal(&self) -> Result<Option<SegmentId>> {
         let Some(segment) = self.roll_active()? else { return Ok(None) };
         self.sync_all()?;
@@ -40,7 +40,12 @@ impl Journal {
                 tracing::warn!(%error, segment = segment.id.0, "the segment could not be marked as sealed");
                 return;
             }
-            self.appender.lock().rolled.retain(|s| s.id != segment.id);
+            let last_lsn = segment.body.read().last_lsn;
+            let mut appender = self.appender.lock();
+            appender.rolled.retain(|s| s.id != segment.id);
+            // A seal proves as much as a watermark does.
+            appender.last_watermark = appender.last_watermark.max(last_lsn);
+            drop(appender);
             self.sealed_tx.send_replace(segment.id);
         }
     }
@@ -106,7 +111,7 @@ impl Journal {
     }
 }
 
-pub(crate) fn write_header(file: &dyn objstore_env::DiskFile, header: &Header) -> Result<()> {
+fn write_header(file: &dyn objstore_env::DiskFile, header: &Header) -> Result<()> {
     let written = file.write_all_at(&[IoSlice::new(&header.encode())], header.position());
     written.map_err(|e| Error::io("write segment header", e)).on(header.segment)
 }

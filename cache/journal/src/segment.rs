@@ -32,6 +32,8 @@ pub(crate) struct Body {
     /// End of the records, then, once sealed, of the frame table.
     pub(crate) end: u64,
     pub(crate) frame_bytes: u64,
+    /// Whether any record carries something; a watermark alone is not worth a seal.
+    pub(crate) holds_data: bool,
     pub(crate) file_bytes: u64,
     pub(crate) oldest_at: Duration,
     pub(crate) sealed_at: Option<Duration>,
@@ -62,6 +64,7 @@ impl Segment {
             last_lsn: header.first_lsn.before(),
             end: PAGE_BYTES,
             frame_bytes: 0,
+            holds_data: false,
             file_bytes: header.segment_bytes,
             oldest_at: now,
             sealed_at: None,
@@ -80,6 +83,7 @@ impl Segment {
             last_lsn: header.last_lsn,
             end: header.table_position + header.table_bytes,
             frame_bytes: header.frame_bytes,
+            holds_data: true,
             file_bytes,
             oldest_at: now,
             sealed_at: Some(now),
@@ -139,11 +143,5 @@ impl Segment {
             oldest_at: body.oldest_at,
             sealed_at: body.sealed_at,
         }
-    }
-}
-
-impl Body {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.end == PAGE_BYTES
     }
 }

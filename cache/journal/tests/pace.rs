@@ -73,6 +73,30 @@ fn what_nobody_commits_is_synced_after_five_seconds_and_the_end_is_proven() {
 }
 
 #[test]
+fn a_quiet_store_has_nothing_dirty_and_nothing_to_seal() {
+    let world = SimWorld::new(12);
+    let journal = open(&world.env(), &config(), Lsn::ZERO).unwrap().journal;
+    assert_eq!(journal.dirty().oldest_age, None);
+    append_batch(&journal, b"x");
+    world.pass(Duration::from_secs(7));
+    assert_eq!(journal.dirty().oldest_age, Some(Duration::from_secs(7)));
+    let id = journal.seal().unwrap().unwrap();
+    journal.mark_uploaded(id).unwrap();
+    for _ in 0..30 {
+        world.pass(Duration::from_secs(1));
+        journal.tick().unwrap();
+    }
+    assert_eq!((journal.dirty().bytes, journal.seal().unwrap()), (0, None));
+    // The same where a watermark stands alone in the segment.
+    append_batch(&journal, b"y");
+    journal.commit(journal.last()).unwrap();
+    journal.tick().unwrap();
+    assert!(journal.dirty().bytes > 0);
+    journal.seal().unwrap().unwrap();
+    assert_eq!(journal.seal().unwrap(), None);
+}
+
+#[test]
 fn a_file_in_use_is_never_extended_and_retired_ones_come_round_again() {
     let world = SimWorld::new(3);
     let journal = open(&world.env(), &config(), Lsn::ZERO).unwrap().journal;
