@@ -28,9 +28,11 @@ impl WriteBack {
         let mut reached = self.reached.subscribe();
         let ended = tokio::select! {
             biased;
-            ended = reached.wait_for(|r| r.in_pool >= target || r.stuck.is_some()) => {
+            // Cloned inside: the guard that `wait_for` gives must not live across an await.
+            ended = async {
+                let ended = reached.wait_for(|r| r.in_pool >= target || r.stuck.is_some()).await;
                 ended.map(|r| r.clone()).unwrap_or_default()
-            }
+            } => ended,
             turn = self.unattended_turn() => {
                 let ended = self.upload_until(target).await;
                 drop(turn);
