@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 
 use fs_meta::{Batch, Column, Direction, MetaRead};
-use objstore_base::{BlobClass, BlobId, BlobStore, Result};
+use objstore_base::{BlobClass, BlobId, BlobStore, ErrorKind, Result};
 
 use super::image::{Manifest, PART_BYTES, encode_part, manifest_id, part_id, put_entry};
 use crate::engine::Engine;
@@ -48,6 +48,7 @@ impl Engine {
         let store_uuid = self.config.journal.store_uuid;
         let manifest = Manifest { store_uuid, number, lsn: lsn.0, parts, entries };
         self.store.put(manifest_id(number), vec![manifest.encode()]).await?;
+        self.data.note_checkpoint(lsn.0);
         tracing::info!(number, lsn = lsn.0, parts, entries, "checkpoint written");
         self.prune_checkpoints().await?;
         Ok(CheckpointReport { number, lsn: lsn.0, parts, entries })
@@ -76,6 +77,19 @@ impl Engine {
 
     async fn newest_checkpoint(&self) -> Result<Option<u64>> {
         Ok(manifests(&*self.store).await?.last().copied())
+    }
+
+    /// The LSN of the newest checkpoint; 0 where there is none or it cannot be read.
+    pub(crate) async fn newest_checkpoint_lsn(&self) -> Result<u64> {
+        let Some(newest) = self.newest_checkpoint().await? else { return Ok(0) };
+        match read_manifest(&*self.store, newest).await {
+            Ok(manifest) => {
+                self.data.note_checkpoint(manifest.lsn);
+                Ok(manifest.lsn)
+            }
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 
     /// The LSN from which every kept checkpoint starts or later: no segment up to it is needed for its records.

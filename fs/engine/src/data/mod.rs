@@ -16,6 +16,7 @@
 mod allocate;
 mod check;
 mod checkpoint;
+mod compact;
 mod copy;
 mod extents;
 mod fetch;
@@ -33,6 +34,7 @@ mod seek;
 mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_writeback::SegmentBlobs;
@@ -42,6 +44,7 @@ use objstore_base::{BlobStore, Result};
 
 pub use check::CheckReport;
 pub use checkpoint::CheckpointReport;
+pub use compact::Compaction;
 pub(crate) use extents::{Edit, starting_in};
 pub(crate) use liveness::liveness;
 pub(crate) use records::Extent;
@@ -57,6 +60,10 @@ const TABLE_CACHE_BYTES: u64 = 24 << 20;
 /// How often the pool is asked how much room it has.
 const ROOM_TICK: Duration = Duration::from_secs(2);
 
+/// How often compaction looks for work, and the steps it takes then.
+const COMPACT_TICK: Duration = Duration::from_secs(5);
+const COMPACT_BUDGET: usize = 8;
+
 /// What this module keeps in memory.
 pub(crate) struct DataState {
     pub(crate) gathers: gather::Gathers,
@@ -67,6 +74,9 @@ pub(crate) struct DataState {
     blobs: SegmentBlobs,
     /// One checkpoint at a time.
     checkpoints: tokio::sync::Mutex<()>,
+    /// LSN of the newest one known; 0 before.
+    checkpoint_lsn: AtomicU64,
+    compactor: tokio::sync::Mutex<compact::Compactor>,
 }
 
 impl DataState {
@@ -79,7 +89,17 @@ impl DataState {
             room: write::Room::default(),
             blobs: SegmentBlobs::new(store, TABLE_CACHE_BYTES),
             checkpoints: tokio::sync::Mutex::new(()),
+            checkpoint_lsn: AtomicU64::new(0),
+            compactor: tokio::sync::Mutex::default(),
         }
+    }
+
+    fn checkpoint_lsn(&self) -> u64 {
+        self.checkpoint_lsn.load(Ordering::Acquire)
+    }
+
+    fn note_checkpoint(&self, lsn: u64) {
+        self.checkpoint_lsn.fetch_max(lsn, Ordering::AcqRel);
     }
 }
 
@@ -104,6 +124,9 @@ impl Engine {
     /// Starts the workers of this module.
     pub(crate) fn start_data(self: &Arc<Self>) {
         self.spawn("room", ROOM_TICK, |engine| async move { engine.refresh_room().await }.boxed());
+        self.spawn("compact", COMPACT_TICK, |engine| {
+            async move { engine.compaction_tick(COMPACT_BUDGET).await }.boxed()
+        });
     }
 }
 

@@ -1,5 +1,6 @@
 //! The engine's files over a real journal in a temporary folder, an index in memory and a pool in memory.
 
+mod compaction;
 mod history;
 mod recovery;
 mod space;

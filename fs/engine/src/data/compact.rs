@@ -1,0 +1,378 @@
+//! Compaction: segments in the pool that are mostly dead give their live frames to the journal again, and go.
+//!
+//! Two steps that may lie far apart. *Moving*: live frames are appended as copies, with a forward entry each; no
+//! extent changes. The gate is held exclusively while a record is made, so that use and live bytes are read and moved
+//! in one state. *Deleting*: a segment without live bytes loses its blob when (I4, F29)
+//! - the records that emptied it are in the pool and in the durable index: no recovery comes back to a state that
+//!   needs it, and its copies are in the pool as well;
+//! - every kept checkpoint covers its own records: no recovery has to replay them;
+//! - no reader has it pinned.
+//!
+//! The blob goes before its entries in the index, so that a crash in between only repeats the deletion.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cache_journal::{FrameData, FrameId, Lsn, SegmentId, SegmentState};
+use fs_meta::{Batch, Column, Direction};
+use objstore_base::{BlobClass, BlobId, Error, ErrorKind, Result};
+
+use super::forward::{forward_of, frame_keys};
+use super::liveness::use_of;
+use super::records::{
+    Forward, FrameUse, SegmentFacts, SegmentKey, decode_counter, decode_frame_key, frame_key, segment_facts_key,
+    segment_key,
+};
+use crate::change::Change;
+use crate::engine::Engine;
+
+/// Bytes of live frames that one record moves: what the gate is held for.
+const MOVE_BYTES: usize = 1 << 20;
+/// How long a move waits where the cache is full; the next step tries again.
+const PATIENCE: Duration = Duration::from_secs(1);
+const LIST_LIMIT: usize = 1000;
+/// Segments whose facts wait to be noted; a restart reads their tables again.
+const UNSAVED_MAX: usize = 16;
+/// Segments that a recovery replays at most, about: 4 GiB of log.
+const CHECKPOINT_SEGMENTS: usize = 64;
+
+/// What one step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compaction {
+    /// Nothing is to be done now.
+    Idle,
+    /// Live frames of a segment were appended again.
+    Moved { segment: u64, frames: u64, bytes: u64 },
+    /// A segment's blob is gone.
+    Deleted { segment: u64 },
+}
+
+#[derive(Default)]
+pub(crate) struct Compactor {
+    /// The segments in the pool; `None` before the first step.
+    facts: Option<BTreeMap<SegmentId, SegmentFacts>>,
+    /// Those of them that are not in the index yet. Noting each at once would make a quiet store write for ever: a
+    /// record for a segment makes another segment.
+    unsaved: Vec<SegmentId>,
+    /// Empty segments, and the LSN up to which the records that emptied them reach.
+    empty: BTreeMap<SegmentId, u64>,
+    /// Where log, pool and checkpoints stood when there was nothing to do.
+    rested: Option<(Lsn, Lsn, u64)>,
+}
+
+/// A live frame: how extents name it and where it is.
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    named: FrameId,
+    home: FrameId,
+    ino: u64,
+    offset: u64,
+    len: u32,
+}
+
+impl Engine {
+    /// Takes one step of compaction.
+    pub async fn compact_step(self: &Arc<Self>) -> Result<Compaction> {
+        let mut state = self.data.compactor.lock().await;
+        let mut facts = self.known_segments(&mut state).await?;
+        let step = self.step_over(&mut state, &mut facts).await;
+        state.facts = Some(facts);
+        step
+    }
+
+    async fn step_over(
+        self: &Arc<Self>,
+        state: &mut Compactor,
+        facts: &mut BTreeMap<SegmentId, SegmentFacts>,
+    ) -> Result<Compaction> {
+        let mut sparse = None;
+        for (segment, fact) in facts.iter() {
+            let (segment, live) = (*segment, self.live_bytes(*segment)?);
+            if live > 0 {
+                state.empty.remove(&segment);
+                if (live as u64) < fact.frame_bytes / 2 {
+                    sparse = sparse.or(Some(segment));
+                }
+                continue;
+            }
+            // What emptied it has an LSN up to the last one, read after its live bytes.
+            let emptied = *state.empty.entry(segment).or_insert_with(|| self.journal.last().0);
+            if self.may_delete(segment, *fact, emptied).await? {
+                self.delete_segment(segment).await?;
+                state.empty.remove(&segment);
+                facts.remove(&segment);
+                return Ok(Compaction::Deleted { segment: segment.0 });
+            }
+        }
+        match sparse {
+            Some(segment) => self.move_frames(segment).await,
+            None => Ok(Compaction::Idle),
+        }
+    }
+
+    /// The work of the background: checkpoints when the log has grown by enough segments, then steps of compaction
+    /// while there are any, at most `budget`.
+    pub(crate) async fn compaction_tick(self: &Arc<Self>, budget: usize) -> Result<()> {
+        let position = (self.journal.last(), self.write_back.status().in_pool, self.data.checkpoint_lsn());
+        if self.data.compactor.lock().await.rested == Some(position) {
+            return Ok(());
+        }
+        if self.checkpoint_is_due().await? {
+            self.checkpoint().await?;
+        }
+        for _ in 0..budget {
+            if self.compact_step().await? == Compaction::Idle {
+                self.data.compactor.lock().await.rested = Some(position);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a recovery would have to replay more segments than a start should.
+    async fn checkpoint_is_due(&self) -> Result<bool> {
+        let covered = match self.data.checkpoint_lsn() {
+            0 => self.newest_checkpoint_lsn().await?,
+            known => known,
+        };
+        let mut state = self.data.compactor.lock().await;
+        let facts = self.known_segments(&mut state).await?;
+        let behind = facts.values().filter(|fact| fact.last_lsn > covered).count();
+        state.facts = Some(facts);
+        Ok(behind >= CHECKPOINT_SEGMENTS)
+    }
+
+    /// The segments in the pool, those that came since included. Taken out of the state; the caller puts them back.
+    async fn known_segments(&self, state: &mut Compactor) -> Result<BTreeMap<SegmentId, SegmentFacts>> {
+        let mut facts = match state.facts.take() {
+            Some(facts) => facts,
+            None => self.stored_facts()?,
+        };
+        if let Err(error) = self.find_segments(&mut facts, &mut state.unsaved).await {
+            state.facts = Some(facts);
+            return Err(error);
+        }
+        if state.unsaved.len() >= UNSAVED_MAX {
+            let mut change = Change::background();
+            for segment in std::mem::take(&mut state.unsaved) {
+                if let Some(fact) = facts.get(&segment) {
+                    change.batch.put(Column::Segment, &segment_facts_key(segment), &fact.encode());
+                }
+            }
+            self.apply(change)?;
+        }
+        Ok(facts)
+    }
+
+    async fn find_segments(
+        &self,
+        facts: &mut BTreeMap<SegmentId, SegmentFacts>,
+        unsaved: &mut Vec<SegmentId>,
+    ) -> Result<()> {
+        loop {
+            let after = facts.keys().next_back().map(|segment| segment.0);
+            let ids = self.store.list(BlobClass::Segment, after, LIST_LIMIT).await?;
+            if ids.is_empty() {
+                return Ok(());
+            }
+            for id in ids {
+                let segment = SegmentId(id.number);
+                let local = self.journal.segment(segment);
+                if local.as_ref().is_some_and(|s| s.state != SegmentState::Uploaded) {
+                    // Still on its way; those behind it are later.
+                    return Ok(());
+                }
+                let table = self.data.blobs.table(segment).await?;
+                let frame_bytes = table.frames().iter().map(|frame| u64::from(frame.raw_len())).sum();
+                let last_lsn = match local {
+                    Some(local) => local.last_lsn,
+                    None => self.data.blobs.batches(segment).await?.last_lsn(),
+                };
+                facts.insert(segment, SegmentFacts { frame_bytes, last_lsn: last_lsn.0 });
+                unsaved.push(segment);
+            }
+        }
+    }
+
+    fn stored_facts(&self) -> Result<BTreeMap<SegmentId, SegmentFacts>> {
+        let mut all = BTreeMap::new();
+        super::check::scan(&*self.meta, Column::Segment, &mut |key, value| {
+            if let SegmentKey::Facts(segment) = SegmentKey::decode(key)? {
+                all.insert(segment, SegmentFacts::decode(key, value)?);
+            }
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    fn live_bytes(&self, segment: SegmentId) -> Result<i64> {
+        let key = segment_key(segment);
+        self.meta.get(Column::Segment, &key)?.map_or(Ok(0), |value| decode_counter(&key, &value))
+    }
+
+    async fn may_delete(self: &Arc<Self>, segment: SegmentId, facts: SegmentFacts, emptied: u64) -> Result<bool> {
+        if self.write_back.status().in_pool.0 < emptied || self.data.pins.is_pinned(segment) {
+            return Ok(false);
+        }
+        if self.oldest_checkpoint_lsn().await?.is_none_or(|lsn| lsn < facts.last_lsn) {
+            return Ok(false);
+        }
+        if self.meta.flushed_lsn() < emptied {
+            self.flush_index().await?;
+        }
+        // Read again: nothing may name a dead frame anew, but this is a deletion.
+        Ok(self.live_bytes(segment)? <= 0 && !self.data.pins.is_pinned(segment))
+    }
+
+    async fn delete_segment(&self, segment: SegmentId) -> Result<()> {
+        self.store.delete(BlobId::segment(segment.0)).await?;
+        self.data.blobs.forget(segment);
+        let mut change = Change::background();
+        change.batch.delete(Column::Segment, &segment_key(segment));
+        change.batch.delete(Column::Segment, &segment_facts_key(segment));
+        self.forget_frames(segment, &mut change.batch)?;
+        self.apply(change)?;
+        self.journal.drop_dead(segment)?;
+        tracing::debug!(segment = segment.0, "segment deleted");
+        Ok(())
+    }
+
+    /// Removes what the index knows of the frames of an empty segment. A frame that moved away keeps its use and its
+    /// forward entry; one that was moved here is dead and loses those of its first name.
+    fn forget_frames(&self, segment: SegmentId, batch: &mut Batch) -> Result<()> {
+        for frame in self.frames_in(Column::FrameRef, segment)? {
+            if !matches!(forward_of(&*self.meta, frame)?, Some(Forward::MovedTo(_))) {
+                batch.delete(Column::FrameRef, &frame_key(frame));
+            }
+        }
+        for frame in self.frames_in(Column::Forward, segment)? {
+            let Some(Forward::CopyOf(named)) = forward_of(&*self.meta, frame)? else { continue };
+            batch.delete(Column::Forward, &frame_key(frame));
+            if forward_of(&*self.meta, named)? == Some(Forward::MovedTo(frame)) {
+                batch.delete(Column::Forward, &frame_key(named));
+                batch.delete(Column::FrameRef, &frame_key(named));
+            }
+        }
+        Ok(())
+    }
+
+    fn frames_in(&self, column: Column, segment: SegmentId) -> Result<Vec<FrameId>> {
+        let (start, end) = frame_keys(segment);
+        let (mut found, mut bad) = (Vec::new(), None);
+        self.meta.scan(column, &start..&end, Direction::Forward, &mut |key, _| {
+            match decode_frame_key(key) {
+                Ok(frame) => found.push(frame),
+                Err(error) => bad = Some(error),
+            }
+            std::ops::ControlFlow::Continue(())
+        })?;
+        bad.map_or(Ok(found), Err)
+    }
+
+    /// Appends the live frames of `segment` again.
+    async fn move_frames(&self, segment: SegmentId) -> Result<Compaction> {
+        let table = self.data.blobs.table(segment).await?;
+        let mut live = Vec::new();
+        for entry in table.frames() {
+            let home = FrameId::new(segment, entry.frame);
+            let named = entry.origin.unwrap_or(home);
+            if self.is_live_at(named, home)?.is_some() {
+                live.push(Live { named, home, ino: entry.ino, offset: entry.offset, len: entry.raw_len() });
+            }
+        }
+        let (mut frames, mut bytes) = (0, 0);
+        while !live.is_empty() {
+            let count = step_len(&live);
+            let step: Vec<Live> = live.drain(..count).collect();
+            let total: u64 = step.iter().map(|live| u64::from(live.len)).sum();
+            self.write_back.admit(total, PATIENCE).await?;
+            let contents = self.read_live(&step).await?;
+            frames += self.append_copies(&step, &contents)?;
+            bytes += total;
+        }
+        tracing::debug!(segment = segment.0, frames, bytes, "live frames moved");
+        Ok(Compaction::Moved { segment: segment.0, frames, bytes })
+    }
+
+    /// The use of the frame that extents call `named`, where it is live and its bytes are at `home`.
+    fn is_live_at(&self, named: FrameId, home: FrameId) -> Result<Option<FrameUse>> {
+        let now = match forward_of(&*self.meta, named)? {
+            Some(Forward::MovedTo(now)) => now,
+            _ => named,
+        };
+        let usage = use_of(&*self.meta, named)?;
+        Ok((now == home && !usage.is_dead()).then_some(usage))
+    }
+
+    async fn read_live(&self, step: &[Live]) -> Result<Vec<Bytes>> {
+        let mut contents = Vec::with_capacity(step.len());
+        for live in step {
+            let mut bytes = vec![0; live.len as usize];
+            match self.journal.read(live.home, 0..live.len, &mut bytes) {
+                Ok(Some(())) => contents.push(Bytes::from(bytes)),
+                Ok(None) => break,
+                Err(error) if error.kind() == ErrorKind::Corrupt => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let away = step.get(contents.len()..).unwrap_or_default();
+        if let Some(first) = away.first() {
+            let frames: Vec<_> = away.iter().map(|live| live.home.frame).collect();
+            let found = self.data.blobs.read_frames(first.home.segment, &frames).await?;
+            contents.extend(found.into_iter().map(|(_, bytes)| bytes));
+        }
+        Ok(contents)
+    }
+
+    /// One record with copies of those of `step` that still live, and everything that says so.
+    fn append_copies(&self, step: &[Live], contents: &[Bytes]) -> Result<u64> {
+        let _gate = self.gate.write();
+        if self.diverged.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Io, "compact").context("the index is behind the journal"));
+        }
+        let (mut frames, mut moved) = (Vec::new(), Vec::new());
+        for (live, bytes) in step.iter().zip(contents) {
+            if let Some(usage) = self.is_live_at(live.named, live.home)? {
+                let Live { named, ino, offset, .. } = *live;
+                frames.push(FrameData { ino, offset, bytes, origin: Some(named) });
+                moved.push((*live, i64::from(live.len) + usage.bytes));
+            }
+        }
+        if frames.is_empty() {
+            return Ok(0);
+        }
+        let mut batch = Batch::new();
+        self.journal.append(&frames, &mut |ids, out| {
+            batch.clear();
+            moved.iter().zip(ids).for_each(|((live, bytes), copy)| put_move(&mut batch, live, *bytes, *copy));
+            out.extend_from_slice(batch.as_bytes());
+        })?;
+        moved.iter().for_each(|(live, _)| self.data.moved.note(live.named.segment));
+        self.meta.apply(&batch).inspect_err(|_| self.diverged.store(true, Ordering::Relaxed))?;
+        Ok(frames.len() as u64)
+    }
+}
+
+/// How many of `live` go into one record.
+fn step_len(live: &[Live]) -> usize {
+    let mut bytes = 0;
+    let fits = live.iter().take_while(|live| {
+        bytes += live.len as usize;
+        bytes <= MOVE_BYTES
+    });
+    fits.count().max(1)
+}
+
+/// The bytes of `live`, of which extents name `bytes`, are now those of `copy`.
+fn put_move(batch: &mut Batch, live: &Live, bytes: i64, copy: FrameId) {
+    batch.put(Column::Forward, &frame_key(live.named), &Forward::MovedTo(copy).encode());
+    batch.put(Column::Forward, &frame_key(copy), &Forward::CopyOf(live.named).encode());
+    if live.home != live.named {
+        batch.delete(Column::Forward, &frame_key(live.home));
+    }
+    batch.add(Column::Segment, &segment_key(live.home.segment), -bytes);
+    batch.add(Column::Segment, &segment_key(copy.segment), bytes);
+}
