@@ -19,7 +19,7 @@ fn main() -> Result<(), Failure> {
     let env = objstore_env::real::env(runtime.handle().clone())?;
     let dir = parent.join(format!("commit-rate-{}", std::process::id()));
     let config = JournalConfig { spare_segments: 3, ..JournalConfig::new(dir.join("journal"), [1; 16]) };
-    let (journal, _) = Journal::open(env, config, Lsn::ZERO, &mut |_, _| Ok(()))?;
+    let (journal, _) = Journal::open(env.clone(), config.clone(), Lsn::ZERO, &mut |_, _| Ok(()))?;
     for threads in [1, 8, 32] {
         let rate = commits(&journal, threads, Duration::from_secs(seconds))?;
         println!("{threads:>2} threads, 200-byte batch: {rate:.0} durable commits/s");
@@ -32,7 +32,15 @@ fn main() -> Result<(), Failure> {
             if what == 1 { "each committed" } else { "unsynced bound 8 MiB" }
         );
     }
+    let (p50, p99) = commits_beside_bulk(&journal, Duration::from_secs(seconds))?;
+    println!("commit of 200 bytes beside a 1 MiB stream: p50 {p50:?}, p99 {p99:?}");
+    println!("appends without commit, 1 thread: {:.0}/s", appends(&journal, Duration::from_secs(1))?);
+    let last = journal.last();
     drop(journal);
+    let started = Instant::now();
+    let (_, recovery) =
+        Journal::open(env, config, Lsn::ZERO.max(Lsn(last.0.saturating_sub(500_000))), &mut |_, _| Ok(()))?;
+    println!("opened in {:?}: {} records, {} bytes read", started.elapsed(), recovery.records, recovery.bytes);
     std::fs::remove_dir_all(dir)?;
     Ok(())
 }
@@ -69,6 +77,35 @@ fn commits(journal: &Journal, threads: usize, time: Duration) -> Result<f64, Fai
         workers.into_iter().try_for_each(|w| w.join().map_err(|_| "a worker died")?)
     })?;
     Ok(count.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64())
+}
+
+fn commits_beside_bulk(journal: &Journal, time: Duration) -> Result<(Duration, Duration), Failure> {
+    let mut waits = Vec::new();
+    std::thread::scope(|scope| -> Result<(), Failure> {
+        let stream = scope.spawn(|| bulk(journal, time, u64::MAX));
+        while !stream.is_finished() {
+            let started = Instant::now();
+            let lsn = journal.append(&[], &mut |_, out| out.extend_from_slice(&[7; 200]))?.lsn;
+            journal.commit(lsn)?;
+            waits.push(started.elapsed());
+        }
+        stream.join().map_err(|_| "the stream died")??;
+        Ok(())
+    })?;
+    waits.sort_unstable();
+    Ok((waits[waits.len() / 2], waits[waits.len() * 99 / 100]))
+}
+
+fn appends(journal: &Journal, time: Duration) -> Result<f64, Failure> {
+    let started = Instant::now();
+    let mut count = 0u64;
+    while started.elapsed() < time {
+        for _ in 0..100 {
+            journal.append(&[], &mut |_, out| out.extend_from_slice(&[7; 200]))?;
+        }
+        count += 100;
+    }
+    Ok(count as f64 / started.elapsed().as_secs_f64())
 }
 
 fn bulk(journal: &Journal, time: Duration, commit_every: u64) -> Result<f64, Failure> {

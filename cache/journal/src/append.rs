@@ -422,6 +422,7 @@ fn encode(appender: &mut Appender, segment: &Arc<Segment>, head: &RecordHead, pa
     let len = usize::try_from(buffered_end - layout.start).expect("records are below 4 GiB");
     out.resize(start + len, 0);
     appender.tail.placed(segment, layout.start, len, Filler::Zeros);
+    segment.note_buffered(buffered_end);
 }
 
 fn frame_len(frame: &FrameData<'_>) -> u32 {

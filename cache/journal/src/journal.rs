@@ -14,7 +14,7 @@ use objstore_env::Env;
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::watch;
 
-use crate::commit::SyncState;
+use crate::commit::{SyncState, Ticked};
 use crate::config::JournalConfig;
 use crate::files::Files;
 use crate::flights::Flights;
@@ -60,6 +60,9 @@ pub struct Journal {
     pub(crate) flights: Flights,
     pub(crate) sync: Mutex<SyncState>,
     pub(crate) synced: Condvar,
+    /// Sync rounds ever run, and what the last tick saw.
+    pub(crate) rounds: AtomicU64,
+    pub(crate) ticked: Mutex<Ticked>,
     pub(crate) preparing: Mutex<()>,
     pub(crate) retiring: Mutex<()>,
     pub(crate) segments: RwLock<BTreeMap<SegmentId, Arc<Segment>>>,

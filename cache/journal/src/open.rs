@@ -212,6 +212,8 @@ fn assemble(env: Env, config: JournalConfig, files: Files, mut log: Log, after: 
         flights: Flights::default(),
         sync: Mutex::new(SyncState::default()),
         synced: Condvar::new(),
+        rounds: AtomicU64::new(0),
+        ticked: Mutex::default(),
         preparing: Mutex::default(),
         retiring: Mutex::default(),
         segments: RwLock::new(segments),
@@ -234,7 +236,7 @@ fn assemble(env: Env, config: JournalConfig, files: Files, mut log: Log, after: 
         Err(error) if journal.poisoned().is_none() => tracing::warn!(%error, "a sync failed while opening"),
         synced => synced?,
     }
-    journal.prepare_ahead();
+    journal.try_prepare();
     Ok(journal)
 }
 

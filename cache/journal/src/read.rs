@@ -55,7 +55,7 @@ impl Journal {
         }
         let file = match segment.held_file() {
             Some(file) => {
-                if located.position + u64::from(located.len) > segment.tail_written() {
+                if segment.is_buffered(located.position..located.position + u64::from(located.len)) {
                     self.write_out()?;
                 }
                 file

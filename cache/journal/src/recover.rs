@@ -291,6 +291,7 @@ impl Found {
             }
             body.table = open.table;
         }
+        segment.note_buffered(end);
         segment.note_tail_written(end);
         segment.write_out_from.store(end, Ordering::Release);
         segment

@@ -1,5 +1,6 @@
 //! One segment in memory: its phase, its table while it is written, and its open file.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -45,7 +46,8 @@ pub(crate) struct Segment {
     pub(crate) body: RwLock<Body>,
     /// Held from preparation until the segment is sealed; repair puts another file in its place.
     file: Mutex<Option<Arc<dyn DiskFile>>>,
-    /// Buffered bytes below this position are in the file.
+    /// End of what was ever buffered, and of what of it is in the file.
+    tail_end: AtomicU64,
     tail_written: AtomicU64,
     /// Where the next early write-out starts.
     pub(crate) write_out_from: AtomicU64,
@@ -98,6 +100,7 @@ impl Segment {
             seed: SegmentSeed::new(&body.header.store_uuid, body.header.segment),
             body: RwLock::new(body),
             file: Mutex::new(file),
+            tail_end: AtomicU64::new(end),
             tail_written: AtomicU64::new(end),
             write_out_from: AtomicU64::new(end),
             last_read: AtomicU64::new(0),
@@ -121,8 +124,14 @@ impl Segment {
         self.tail_written.fetch_max(end, Ordering::AcqRel);
     }
 
-    pub(crate) fn tail_written(&self) -> u64 {
-        self.tail_written.load(Ordering::Acquire)
+    pub(crate) fn note_buffered(&self, end: u64) {
+        self.tail_end.fetch_max(end, Ordering::AcqRel);
+    }
+
+    /// Whether some of `range` may still be in the tail buffer. What was written directly is not, even if the head of
+    /// its record is.
+    pub(crate) fn is_buffered(&self, range: Range<u64>) -> bool {
+        range.start < self.tail_end.load(Ordering::Acquire) && range.end > self.tail_written.load(Ordering::Acquire)
     }
 
     pub(crate) fn info(&self) -> SegmentInfo {

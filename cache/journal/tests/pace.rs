@@ -116,6 +116,29 @@ fn a_file_in_use_is_never_extended_and_retired_ones_come_round_again() {
 }
 
 #[test]
+fn many_small_commits_get_a_file_that_was_written_before() {
+    let world = SimWorld::new(13);
+    let journal = open(&world.env(), &config(), Lsn::ZERO).unwrap().journal;
+    // The first segment and its spare were written at creation; this uses the spare up.
+    append_batch(&journal, b"x");
+    journal.seal().unwrap();
+    for heavy in [false, true] {
+        journal.tick().unwrap();
+        append_batch(&journal, b"x");
+        journal.seal().unwrap();
+        let commits = if heavy { 100 } else { 10 };
+        for i in 0..commits {
+            append_batch(&journal, &pattern(i, 200));
+            journal.commit(journal.last()).unwrap();
+        }
+        let before = world.disk().counts().bytes_written;
+        journal.tick().unwrap();
+        let written = world.disk().counts().bytes_written - before;
+        assert_eq!(written >= 1 << 20, heavy, "{written} bytes");
+    }
+}
+
+#[test]
 fn a_small_sealed_segment_gives_back_what_it_does_not_use() {
     let world = SimWorld::new(4);
     let journal = open(&world.env(), &config(), Lsn::ZERO).unwrap().journal;
