@@ -75,6 +75,10 @@ impl<'a> RowRead<'a> {
     pub(crate) async fn run(mut self) -> Result<Vec<Bytes>> {
         let mut reads: Reads<'a> = FuturesUnordered::new();
         let started = self.pool.now();
+        // A blob that has lost too much is damaged as a whole: an answer must not depend on which part is asked for.
+        if self.failed.iter().filter(|failed| !**failed).count() < self.pool.config.k {
+            return Err(self.damaged());
+        }
         self.ask_wanted(&mut reads);
         loop {
             if let Some(parts) = self.parts() {
@@ -111,7 +115,7 @@ impl<'a> RowRead<'a> {
         let direct: Vec<&'a Wanted> = self
             .wanted
             .iter()
-            .filter(|(index, _)| !self.failed[*index] && !(avoid_suspects && is_suspect(*index)))
+            .filter(|(index, _)| !(self.failed[*index] || avoid_suspects && is_suspect(*index)))
             .collect();
         for (index, range) in direct {
             self.ask(reads, *index, range.clone());
@@ -163,7 +167,8 @@ impl<'a> RowRead<'a> {
     /// The smallest range of a cell that covers every wanted part not yet read.
     fn hull(&self) -> Range<u64> {
         let open = self.wanted.iter().filter(|(index, range)| self.holding(*index, range).is_none());
-        open.fold(u64::MAX..0, |hull, (_, range)| hull.start.min(range.start)..hull.end.max(range.end))
+        let cover = |a: Range<u64>, b: Range<u64>| a.start.min(b.start)..a.end.max(b.end);
+        open.map(|(_, range)| range.clone()).reduce(cover).unwrap_or_default()
     }
 
     /// k cells that hold the hull, if so many have been read.

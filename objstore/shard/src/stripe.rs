@@ -27,7 +27,8 @@ impl Stripe {
     /// `InvalidArgument` for k = 0, a cell size that is no multiple of 64 KiB in 64 KiB ..= 16 MiB, or a blob of more
     /// than 1 PiB.
     pub fn new(k: u8, cell_bytes: u32, blob_len: u64) -> Result<Self> {
-        let cell_fits = (CELL_BYTES_MIN..=CELL_BYTES_MAX).contains(&cell_bytes) && cell_bytes % CELL_BYTES_MIN == 0;
+        let cell_fits =
+            (CELL_BYTES_MIN..=CELL_BYTES_MAX).contains(&cell_bytes) && cell_bytes.is_multiple_of(CELL_BYTES_MIN);
         if k == 0 || !cell_fits || blob_len > BLOB_BYTES_MAX {
             let why = format!("k {k}, cells of {cell_bytes} bytes, blob of {blob_len} bytes");
             return Err(Error::new(ErrorKind::InvalidArgument, "stripe a blob").context(why));

@@ -124,7 +124,7 @@ impl Root {
     /// The error of a call on `path`. A file that is not found on a drive that is not there either is the drive's
     /// failure: taken for a missing shard it would be healed onto the wrong filesystem.
     fn failed(&self, op: &'static str, path: &Path, e: io::Error) -> Error {
-        if e.kind() == io::ErrorKind::NotFound && self.is_gone() {
+        if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) && self.is_gone() {
             let why = format!("{IDENTITY_FILE} is gone: the directory was removed or its filesystem unmounted");
             return Error::new(ErrorKind::Unavailable, op).entity(self.dir.display()).context(why);
         }

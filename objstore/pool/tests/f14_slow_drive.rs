@@ -1,0 +1,112 @@
+//! F14: a slow or hanging drive: reads are hedged, puts return at the quorum, the drive is avoided.
+
+mod support;
+
+use std::time::Duration;
+
+use objstore_base::{BlobId, BlobStore};
+use objstore_env::Clock;
+use objstore_env::sim::{Effect, Fault, Ops, When};
+use objstore_pool::DriveState;
+use support::{CELL, Site, check, check_whole, pattern, store};
+
+const HANG: Duration = Duration::from_secs(40);
+
+fn objects() -> Vec<(BlobId, bytes::Bytes)> {
+    (0..12).map(|n| (BlobId::segment(n), pattern(n, 4 * CELL))).collect()
+}
+
+fn timed<T>(site: &Site, work: impl Future<Output = T>) -> (T, Duration) {
+    let start = site.world.clock().monotonic();
+    let done = site.world.run(work);
+    (done, site.world.clock().monotonic() - start)
+}
+
+#[test]
+fn f14_reads_do_not_wait_for_a_hanging_drive() {
+    let site = Site::new(4, 2, 6);
+    let pool = site.create();
+    let objects = objects();
+    store(&site, &pool, &objects);
+    check(&site, &pool, &objects, "healthy");
+    site.world.disk().arm(Fault::new("/drives/4", Ops::READ, When::Always, Effect::Delay(HANG)));
+    let mut hedged = 0;
+    for (id, content) in &objects {
+        let (got, took) = timed(&site, pool.get(*id, 0..content.len() as u64));
+        assert!(got.expect("get") == *content);
+        assert!(took < Duration::from_millis(200), "{took:?}");
+        hedged += usize::from(took >= Duration::from_millis(50));
+    }
+    let status = site.world.run(pool.status());
+    assert!(hedged > 0 && status.hedged_reads == hedged as u64, "{hedged} of 12, {status:?}");
+}
+
+#[test]
+fn f14_a_drive_that_is_always_late_is_not_asked_any_more() {
+    let site = Site::new(4, 2, 6);
+    let pool = site.create();
+    let objects = objects();
+    store(&site, &pool, &objects);
+    check(&site, &pool, &objects, "healthy");
+    site.world.disk().arm(Fault::new("/drives/4", Ops::READ, When::Always, Effect::Delay(Duration::from_secs(2))));
+    while site.world.run(pool.status()).drives[4].state != DriveState::Suspect {
+        check(&site, &pool, &objects, "late");
+        assert!(site.world.run(pool.status()).hedged_reads < 100, "it is never suspected");
+    }
+    let before = site.world.run(pool.status()).hedged_reads;
+    for (id, content) in &objects {
+        let (got, took) = timed(&site, pool.get(*id, 0..content.len() as u64));
+        assert!(got.expect("get") == *content && took < Duration::from_millis(10), "{took:?}");
+    }
+    assert_eq!(site.world.run(pool.status()).hedged_reads, before);
+}
+
+#[test]
+fn f14_a_put_returns_at_the_quorum_and_the_straggler_lands() {
+    let site = Site::new(4, 2, 6);
+    let pool = site.create();
+    let fault = site.world.disk().arm(Fault::new("/drives/1", Ops::SYNC, When::Always, Effect::Delay(HANG)));
+    let object = (BlobId::segment(1), pattern(1, 3 * CELL));
+    let (put, took) = timed(&site, pool.put(object.0, vec![object.1.clone()]));
+    put.expect("put");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert_eq!(site.world.run(pool.status()).missing_shards, 1, "the late shard is on the heal list");
+    check(&site, &pool, std::slice::from_ref(&object), "at the quorum");
+    let ((), took) = timed(&site, pool.stop());
+    assert!(took > Duration::from_secs(30), "{took:?}");
+    assert!(site.world.disk().disarm(fault) > 0);
+    check_whole(&site, &pool, std::slice::from_ref(&object), "the straggler landed");
+}
+
+#[test]
+fn f14_a_straggler_of_a_deleted_or_replaced_blob_leaves_nothing() {
+    let site = Site::new(4, 2, 6);
+    let pool = site.create();
+    let (deleted, replaced) = (BlobId::segment(1), BlobId::segment(2));
+    let fault = site.world.disk().arm(Fault::new("/drives/1", Ops::SYNC, When::Always, Effect::Delay(HANG)));
+    for id in [deleted, replaced] {
+        site.put(&pool, id, &pattern(id.number, 2 * CELL)).expect("put");
+    }
+    assert!(site.world.disk().disarm(fault) > 0);
+    site.world.run(pool.delete(deleted)).expect("delete does not wait for the drive");
+    site.put(&pool, replaced, &pattern(9, 100)).expect("put");
+    site.world.run(pool.stop());
+    assert!((0..6).all(|slot| site.shards_of(slot, deleted).is_empty()), "nothing is left of the deleted blob");
+    assert!((0..6).all(|slot| site.shards_of(slot, replaced).len() == 1), "one put is left of the replaced blob");
+    check_whole(&site, &pool, &[(replaced, pattern(9, 100))], "replaced");
+}
+
+#[test]
+fn f14_hanging_drives_fail_a_put_within_its_deadline() {
+    let site = Site::new(4, 2, 6);
+    let pool = site.create();
+    let forever = Duration::from_secs(3600);
+    for slot in [1, 2] {
+        site.world.disk().arm(Fault::new(&site.config.drives[slot], Ops::SYNC, When::Always, Effect::Delay(forever)));
+    }
+    let (put, took) = timed(&site, pool.put(BlobId::segment(1), vec![pattern(1, CELL)]));
+    assert_eq!(put.map_err(|e| e.kind()), Err(objstore_base::ErrorKind::TimedOut));
+    assert!(took < Duration::from_secs(31), "{took:?}");
+    site.world.run(pool.stop());
+    assert!((0..6).all(|slot| site.shards(slot).is_empty()), "late shards of a failed put are removed");
+}
