@@ -32,6 +32,8 @@ pub struct EngineConfig {
     pub dentry_cache_entries: usize,
     /// Bytes of small writes gathered before they become frames.
     pub gather_bytes_max: usize,
+    /// Bytes of frames from the pool kept in memory.
+    pub frame_cache_bytes: usize,
     /// Index bytes in memory beyond which they are flushed.
     pub index_unflushed_bytes_max: u64,
     /// Owner and permission bits of the root directory of a new store.
@@ -51,6 +53,7 @@ impl EngineConfig {
             inode_cache_entries: 128 << 10,
             dentry_cache_entries: 128 << 10,
             gather_bytes_max: 64 << 20,
+            frame_cache_bytes: 128 << 20,
             index_unflushed_bytes_max: 64 << 20,
             root_uid: 0,
             root_gid: 0,

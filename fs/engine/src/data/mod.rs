@@ -13,6 +13,7 @@
 //! | `gather_tick()`, `drain_trims(budget)`, `flush_gathered_all()` | by the worker; the last in sync and stop |
 //! | `data_on_open()` | after replay, before the first request |
 
+mod ahead;
 mod allocate;
 mod check;
 mod checkpoint;
@@ -72,6 +73,8 @@ pub(crate) struct DataState {
     pins: pins::Pins,
     room: write::Room,
     blobs: SegmentBlobs,
+    frames: fetch::Frames,
+    ahead: ahead::ReadAhead,
     /// One checkpoint at a time.
     checkpoints: tokio::sync::Mutex<()>,
     /// LSN of the newest one known; 0 before.
@@ -88,6 +91,8 @@ impl DataState {
             pins: pins::Pins::default(),
             room: write::Room::default(),
             blobs: SegmentBlobs::new(store, TABLE_CACHE_BYTES),
+            frames: fetch::Frames::new(config.frame_cache_bytes),
+            ahead: ahead::ReadAhead::default(),
             checkpoints: tokio::sync::Mutex::new(()),
             checkpoint_lsn: AtomicU64::new(0),
             compactor: tokio::sync::Mutex::default(),
@@ -119,11 +124,24 @@ impl Engine {
     }
 
     /// Forgets what was learned of how `handle` reads.
-    pub(crate) fn forget_handle(&self, _handle: HandleId) {}
+    pub(crate) fn forget_handle(&self, handle: HandleId) {
+        self.data.ahead.forget(handle);
+    }
 
     /// Starts the workers of this module.
     pub(crate) fn start_data(self: &Arc<Self>) {
         self.spawn("room", ROOM_TICK, |engine| async move { engine.refresh_room().await }.boxed());
+        for name in ["read-ahead-1", "read-ahead-2"] {
+            let engine = Arc::clone(self);
+            self.run(name, move |mut stop| {
+                async move {
+                    while stop.unless_stopped(engine.data.ahead.wake.notified().boxed()).await {
+                        engine.read_ahead().await;
+                    }
+                }
+                .boxed()
+            });
+        }
         self.spawn("compact", COMPACT_TICK, |engine| {
             async move { engine.compaction_tick(COMPACT_BUDGET).await }.boxed()
         });

@@ -6,11 +6,13 @@
 //! that names the file (H61).
 
 use std::ops::Range;
+use std::pin::pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cache_journal::FrameId;
 use fs_api::{Context, Ino};
-use futures::future::{FutureExt, ready};
+use futures::future::{Either, FutureExt, ready, select};
 use objstore_base::{BoxFuture, Error, ErrorKind, Result};
 
 use super::extents::overlapping;
@@ -76,21 +78,30 @@ impl Engine {
         let mut bytes = vec![0; (end - offset) as usize];
         let mut covered = Vec::new();
         self.data.gathers.copy_into(ino, offset..end, &mut bytes, &mut |range| covered.push(range));
+        let pieces = self.pieces_locked(ino, offset..end, &covered)?;
+        Ok(Plan { inode, bytes, pieces })
+    }
+
+    /// The frames behind `range`, what is gathered over them left aside.
+    pub(crate) fn pieces(&self, ino: Ino, range: Range<u64>) -> Result<Vec<Piece>> {
+        let _stripe = self.stripes.read(ino);
+        self.pieces_locked(ino, range, &[])
+    }
+
+    /// The frames behind what `covered` leaves of `range`. The caller holds the stripe, shared at least.
+    fn pieces_locked(&self, ino: Ino, range: Range<u64>, covered: &[Range<u64>]) -> Result<Vec<Piece>> {
         let mut pieces = Vec::new();
-        for placed in overlapping(&*self.meta, ino.0, offset..end)? {
+        for placed in overlapping(&*self.meta, ino.0, range.clone())? {
             let Extent::Data { frame, skip, .. } = placed.extent else { continue };
-            let home = self.home(frame)?;
-            let part = placed.offset.max(offset)..placed.end().min(end);
-            for range in uncovered(&covered, part) {
-                let skip = skip + (range.start - placed.offset) as u32;
-                pieces.push(Piece {
-                    out: (range.start - offset) as usize..(range.end - offset) as usize,
-                    frame: home,
-                    skip,
-                });
+            let frame = self.home(frame)?;
+            let part = placed.offset.max(range.start)..placed.end().min(range.end);
+            for part in uncovered(covered, part) {
+                let skip = skip + (part.start - placed.offset) as u32;
+                let out = (part.start - range.start) as usize..(part.end - range.start) as usize;
+                pieces.push(Piece { out, frame, skip });
             }
         }
-        Ok(Plan { inode, bytes, pieces })
+        Ok(pieces)
     }
 
     /// Fills in what is in local segments; gives the pieces that are not.
@@ -123,10 +134,13 @@ impl Engine {
         bytes: Vec<u8>,
         away: Vec<Piece>,
     ) -> Result<Bytes> {
+        if let Some(handle) = file.handle {
+            self.data.ahead.note(file.ino, handle, offset..offset + bytes.len() as u64);
+        }
         let (mut bytes, mut away) = (bytes, away);
         for attempt in 1.. {
             let pin = Pin::new(&self.data.pins, away.iter().map(|piece| piece.frame.segment));
-            let fetched = self.fetch_pieces(cx, file, offset, &mut bytes, &away).await;
+            let fetched = self.within(cx.patience, self.fetch_pieces(&mut bytes, &away)).await;
             drop(pin);
             let error = match fetched {
                 Ok(()) => break,
@@ -142,6 +156,18 @@ impl Engine {
             (bytes, away) = (plan.bytes, again);
         }
         Ok(Bytes::from(bytes))
+    }
+}
+
+impl Engine {
+    /// What `work` gives, unless that takes longer than the caller wants to wait.
+    async fn within<T>(&self, patience: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+        match select(pin!(work), self.env.clock.sleep(patience)).await {
+            Either::Left((done, _)) => done,
+            Either::Right(_) => {
+                Err(Error::new(ErrorKind::TimedOut, "read from the pool").context("it did not answer in time"))
+            }
+        }
     }
 }
 
