@@ -1,10 +1,14 @@
 //! What people ask the engine: how it is, and what it knows of one file.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use cache_journal::{FrameId, Journal};
+use cache_writeback::WriteBack;
 use fs_api::{Ino, StatFs};
 use objstore_base::Result;
 
+use crate::data::{Extent, starting_in};
 use crate::engine::Engine;
 use crate::records::Inode;
 
@@ -29,7 +33,51 @@ pub struct EngineStatus {
     pub orphans: u64,
 }
 
+/// One run of a file's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExtentInfo {
+    pub offset: u64,
+    pub len: u64,
+    /// The frame where the bytes are now, and how many of its bytes come before; `None` for reserved zeros.
+    pub at: Option<(FrameId, u32)>,
+}
+
 impl Engine {
+    /// Everything into the pool, gathered writes included. Waits while the pool is away; the caller sets the limit by
+    /// dropping the future.
+    ///
+    /// # Errors
+    /// A failure that waiting does not mend.
+    pub async fn flush(&self) -> Result<()> {
+        self.flush_gathered_all()?;
+        self.write_back.flush().await
+    }
+
+    pub fn write_back(&self) -> &Arc<WriteBack> {
+        &self.write_back
+    }
+
+    pub fn journal(&self) -> &Arc<Journal> {
+        &self.journal
+    }
+
+    /// Up to `limit` extents of `ino` from its start; what lies between them are holes.
+    ///
+    /// # Errors
+    /// `Corrupt` where the index is.
+    pub fn extents(&self, ino: Ino, limit: usize) -> Result<Vec<ExtentInfo>> {
+        self.flush_gathered_all()?;
+        let found = starting_in(&*self.meta, ino.0, 0..u64::MAX, limit)?;
+        let place = |extent: Extent| match extent {
+            Extent::Data { frame, skip, .. } => Ok(Some((self.home(frame)?, skip))),
+            Extent::Reserved { .. } => Ok(None),
+        };
+        found
+            .into_iter()
+            .map(|e| Ok(ExtentInfo { offset: e.offset, len: e.extent.len(), at: place(e.extent)? }))
+            .collect()
+    }
+
     pub fn status(&self) -> EngineStatus {
         let write_back = self.write_back.status();
         EngineStatus {

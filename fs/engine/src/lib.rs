@@ -27,5 +27,5 @@ mod vfs;
 pub use config::{Atime, CommitObserver, EngineConfig};
 pub use data::{CheckReport, CheckpointReport, Compaction, DamagedFile, RecoverReport, recover};
 pub use engine::Engine;
-pub use inspect::EngineStatus;
+pub use inspect::{EngineStatus, ExtentInfo};
 pub use records::Inode;

@@ -22,5 +22,8 @@ mod names;
 mod reply;
 mod xattrs;
 
-pub use mount::{Mount, MountOptions, mount};
-pub use mountpoint::{Busy, MountEntry, MountPoint, detach_dead, find_mount, our_mounts, unmount, users_of};
+pub use mount::{Mount, MountOptions, check_device, mount};
+pub use mountpoint::{
+    Busy, MountEntry, MountPoint, absolute, detach_dead, find_mount, mount_helper, our_mounts, place_of, unmount,
+    users_of,
+};

@@ -125,7 +125,11 @@ fn config(options: &MountOptions) -> Result<Config> {
     Ok(config)
 }
 
-fn check_device() -> Result<()> {
+/// Whether this process can mount at all.
+///
+/// # Errors
+/// With what to do: load the module, install the helper, run as root.
+pub fn check_device() -> Result<()> {
     const OP: &str = "open";
     host::open_fuse_device().map_err(|error| {
         let advice = match error.raw_os_error() {

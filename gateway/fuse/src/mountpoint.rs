@@ -180,7 +180,7 @@ fn unmount_by_helper(path: &Path, busy: Busy) -> Result<()> {
 }
 
 /// Where `fusermount3` (or its predecessor) is, if anywhere.
-pub(crate) fn mount_helper() -> Option<PathBuf> {
+pub fn mount_helper() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = std::env::split_paths(&path).chain(["/usr/bin".into(), "/bin".into()]).collect();
     let candidates =
@@ -203,8 +203,22 @@ pub fn users_of(path: &Path) -> Vec<String> {
     users
 }
 
+/// `path` with the links on the way to it resolved, but not its last part.
+///
+/// # Errors
+/// Where its parent cannot be reached.
+pub fn place_of(path: &Path) -> Result<PathBuf> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return absolute(path) };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    let parent = host::canonical(parent).map_err(|error| Error::io("find", error).entity(path.display()))?;
+    Ok(parent.join(name))
+}
+
 /// `path` without links. Its last part is not followed where it is a dead mount, which answers nothing.
-pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// Where its parent cannot be reached.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
     let resolved = match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => {
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };

@@ -1,0 +1,82 @@
+//! The commands, one file each.
+
+mod doctor;
+mod flush;
+mod info;
+mod mount;
+mod pool;
+mod progress;
+mod status;
+mod umount;
+
+use std::path::Path;
+
+use gateway_fuse::{find_mount, our_mounts};
+
+use crate::Outcome;
+use crate::cli::{Cli, Command, PoolCommand, StoreArgs};
+use crate::exit::{Exit, Failure};
+use crate::host;
+use crate::store::{self, Layout};
+
+pub(crate) fn run(cli: Cli) -> Outcome {
+    let json = cli.json;
+    match cli.command {
+        Command::Mount(args) => mount::run(&args, json),
+        Command::Umount(args) => umount::run(&args, json),
+        Command::Status(args) => status::run(&args, json),
+        Command::Info(args) => info::run(&args, json),
+        Command::Pool(PoolCommand::Status(args)) => pool::status(&args, json),
+        Command::Pool(PoolCommand::Heal(args)) => pool::heal(&args, json),
+        Command::Flush(args) => flush::run(&args, json),
+        Command::Doctor(args) => doctor::run(&args, json),
+    }
+}
+
+/// The store a command means: by its folder, by its mount point, the only one mounted here, or the default one.
+fn find_store(args: &StoreArgs) -> Result<Layout, Failure> {
+    if let Some(mountpoint) = &args.mountpoint {
+        return mounted_at(mountpoint);
+    }
+    let data = store::data_folder(args.data.as_deref())?;
+    let layout = Layout::new(data);
+    if args.data.is_none() && host::metadata(&layout.store_file()).is_err() {
+        let mounts = our_mounts()?;
+        if let [only] = mounts.as_slice()
+            && let Some(data) = only.data_folder()
+        {
+            return Ok(Layout::new(data));
+        }
+        if mounts.len() > 1 {
+            let points: Vec<String> = mounts.iter().map(|mount| mount.point.display().to_string()).collect();
+            return Err(Failure::refuse(
+                "find the store",
+                "several are mounted",
+                format!("name one of {}", points.join(", ")),
+            ));
+        }
+    }
+    store::existing(&layout.data)?;
+    Ok(layout)
+}
+
+fn mounted_at(mountpoint: &Path) -> Result<Layout, Failure> {
+    let nothing = || {
+        Failure::refuse(
+            "find the store",
+            mountpoint.display(),
+            "no store is mounted there: see the mount points with `findmnt -t fuse.tidegate`",
+        )
+        .with_exit(Exit::NotRunning)
+    };
+    let path = gateway_fuse::absolute(mountpoint).map_err(|_| nothing())?;
+    find_mount(&path)?.and_then(|mount| mount.data_folder()).map(Layout::new).ok_or_else(nothing)
+}
+
+/// An answer of another kind than was asked for: two versions talk to each other.
+fn unexpected() -> Failure {
+    Failure::new(
+        Exit::Failure,
+        "talk to the service: it answered something else: restart it with this version of tidegate",
+    )
+}

@@ -1,0 +1,90 @@
+//! `tidegate recover`: a lost or damaged index, built again from the pool and the local journal.
+//!
+//! The damaged index is kept beside the new one until a person removes it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use fs_rocks::{RocksConfig, RocksStore};
+use objstore_base::BlobStore;
+use objstore_env::real;
+use objstore_pool::Pool;
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::cli::StoreArgs;
+use crate::cmd::find_store;
+use crate::exit::{Exit, Failure};
+use crate::host;
+use crate::output;
+use crate::service::pool_config;
+use crate::store::{self, Layout, StoreLock};
+
+#[derive(Serialize)]
+struct RecoverOutcome {
+    data: PathBuf,
+    /// The checkpoint that the index was built from; null where the whole history was replayed.
+    checkpoint: Option<u64>,
+    segments_replayed: u64,
+    records_replayed: u64,
+    lsn: u64,
+    /// Why the replay of the pool ended early, where it did; the local journal may hold what follows.
+    stopped: Option<String>,
+    /// Where the old index is kept.
+    old_index: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &StoreArgs, json: bool) -> Outcome {
+    let layout = find_store(args)?;
+    let store = store::existing(&layout.data)?;
+    let runtime = crate::service::runtime()?;
+    let outcome = runtime.block_on(async {
+        let lock = StoreLock::take(&layout)?;
+        let env = real::env(tokio::runtime::Handle::current());
+        let pool = Arc::new(Pool::open(env, pool_config(&layout, &store)?).await?);
+        let old_index = set_aside(&layout)?;
+        let index = RocksStore::open(layout.index(), &RocksConfig::default())?;
+        let report = fs_engine::recover(&index, Arc::clone(&pool) as Arc<dyn BlobStore>).await?;
+        drop(lock);
+        Ok::<_, Failure>(RecoverOutcome {
+            data: layout.data.clone(),
+            checkpoint: report.checkpoint,
+            segments_replayed: report.segments,
+            records_replayed: report.records,
+            lsn: report.lsn,
+            stopped: report.stopped,
+            old_index,
+        })
+    })?;
+    output::report(&outcome, json, || text(&outcome));
+    Ok(Exit::Ok)
+}
+
+/// Renames the index out of the way, to a name that is free.
+fn set_aside(layout: &Layout) -> Result<Option<PathBuf>, Failure> {
+    let index = layout.index();
+    if host::metadata(&index).is_err() {
+        return Ok(None);
+    }
+    let free = (1..1000).map(|n| layout.data.join(format!("index.old-{n}"))).find(|path| host::metadata(path).is_err());
+    let Some(aside) = free else {
+        return Err(Failure::refuse("set the old index aside", index.display(), "a thousand are kept already: remove some"));
+    };
+    host::rename(&index, &aside).map_err(|error| Failure::refuse("set the old index aside", index.display(), error))?;
+    Ok(Some(aside))
+}
+
+fn text(outcome: &RecoverOutcome) -> String {
+    let base = outcome.checkpoint.map_or("from the first record on".to_owned(), |n| format!("from checkpoint {n}"));
+    let mut text = format!(
+        "the index is rebuilt {base}: {} records of {} segments replayed\nthe local journal is replayed on top at the next `tidegate mount`",
+        outcome.records_replayed, outcome.segments_replayed
+    );
+    if let Some(why) = &outcome.stopped {
+        text.push_str(&format!("\nthe pool's history ends early: {why}"));
+    }
+    if let Some(old) = &outcome.old_index {
+        text.push_str(&format!("\nthe old index is kept as {}; remove it when all is well", old.display()));
+    }
+    text
+}

@@ -1,0 +1,68 @@
+//! How commands talk to a running service: a socket in the store's folder, one request per connection.
+//!
+//! Both sides speak JSON lines: the request is one, the answer is any number of `progress` lines and then one `done` or
+//! `failed`. Only the owner of the store may connect (mode 0600).
+
+mod client;
+mod server;
+
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Exit;
+use crate::reports::{HealOutcome, InfoReport, PoolReport, Progress, StatusReport};
+
+pub(crate) use client::{ask, ask_for};
+pub(crate) use server::{Control, Stop, serve};
+
+/// Longest request or answer line.
+const LINE_BYTES_MAX: usize = 64 << 20;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "op", deny_unknown_fields)]
+pub(crate) enum Request {
+    Status,
+    Info {
+        inode: u64,
+    },
+    PoolStatus,
+    PoolHeal,
+    Flush,
+    /// Drain, unmount, end.
+    Stop {
+        force: bool,
+    },
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Reply {
+    Progress(Progress),
+    Done(Box<Answer>),
+    Failed { exit: Exit, message: String },
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    Status(StatusReport),
+    Info(InfoReport),
+    Pool(PoolReport),
+    Healed(HealOutcome),
+    Finished,
+}
+
+/// Runs `connect` with a path to `socket` that fits the 108 bytes of a socket address, however deep the folder lies.
+fn with_short_path<T>(
+    socket: &std::path::Path,
+    connect: impl FnOnce(&std::path::Path) -> std::io::Result<T>,
+) -> std::io::Result<T> {
+    use std::os::fd::AsRawFd;
+    const ADDRESS_BYTES_MAX: usize = 100;
+    let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else { return connect(socket) };
+    if socket.as_os_str().len() <= ADDRESS_BYTES_MAX {
+        return connect(socket);
+    }
+    let folder = crate::host::open_directory(folder)?;
+    let short = std::path::PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
+    connect(&short)
+}

@@ -1,0 +1,117 @@
+//! The answering side.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use objstore_base::{BoxFuture, Error, Result};
+use objstore_env::Env;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+
+use super::{Answer, Reply, Request, with_short_path};
+use crate::exit::Failure;
+use crate::host;
+use crate::reports::Progress;
+
+/// A request is short; whoever sends more is no command of ours.
+const REQUEST_BYTES_MAX: u64 = 64 << 10;
+
+/// After a failed accept.
+const ACCEPT_RETRY: Duration = Duration::from_millis(200);
+
+/// What the service can be asked for.
+pub(crate) trait Control: Send + Sync {
+    fn answer(&self, request: Request, progress: mpsc::Sender<Progress>) -> BoxFuture<'_, Result<Answer, Failure>>;
+}
+
+/// A wish to end the service, with where to say how it went.
+pub(crate) struct Stop {
+    pub(crate) force: bool,
+    pub(crate) progress: mpsc::Sender<Progress>,
+    pub(crate) outcome: tokio::sync::oneshot::Sender<Result<(), Failure>>,
+}
+
+/// Listens on `socket` until the process ends.
+///
+/// # Errors
+/// Where the socket cannot be made.
+pub(crate) fn serve(env: &Env, socket: PathBuf, control: Arc<dyn Control>) -> Result<()> {
+    let failed = |error: io::Error| Error::io("make control socket", error).entity(socket.display());
+    match host::remove_file(&socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        // What a crash left: this process has the store's lock.
+        _ => {}
+    }
+    let listener = with_short_path(&socket, |path| UnixListener::bind(path)).map_err(failed)?;
+    host::make_socket_private(&socket).map_err(failed)?;
+    let (tasks, clock) = (Arc::clone(&env.tasks), Arc::clone(&env.clock));
+    drop(env.tasks.spawn(
+        "control",
+        Box::pin(async move {
+            loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => {
+                        let control = Arc::clone(&control);
+                        drop(tasks.spawn(
+                            "control request",
+                            Box::pin(async move {
+                                if let Err(error) = talk(stream, control).await {
+                                    tracing::debug!(%error, "a control connection broke");
+                                }
+                            }),
+                        ));
+                    }
+                    // Descriptors are short: what is connected goes on, the next one is tried again.
+                    Err(error) => {
+                        tracing::warn!(%error, "accepting a control connection failed");
+                        clock.sleep(ACCEPT_RETRY).await;
+                    }
+                }
+            }
+        }),
+    ));
+    Ok(())
+}
+
+async fn talk(stream: UnixStream, control: Arc<dyn Control>) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = String::new();
+    BufReader::new(reader.take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
+    let request: Request = match serde_json::from_str(&line) {
+        Ok(request) => request,
+        Err(error) => {
+            let message = format!("talk to the service: {error}: use the same version of tidegate");
+            return send(&mut writer, &Reply::Failed { exit: crate::exit::Exit::Usage, message }).await;
+        }
+    };
+    let ends = matches!(request, Request::Stop { .. });
+    let (progress, mut steps) = mpsc::channel(16);
+    let mut answer = control.answer(request, progress);
+    let result = loop {
+        tokio::select! {
+            Some(step) = steps.recv() => send(&mut writer, &Reply::Progress(step)).await?,
+            result = &mut answer => break result,
+        }
+    };
+    let stopped = ends && result.is_ok();
+    let reply = match result {
+        Ok(answer) => Reply::Done(Box::new(answer)),
+        Err(Failure { exit, message }) => Reply::Failed { exit, message },
+    };
+    send(&mut writer, &reply).await?;
+    if stopped {
+        // Whoever asked waits for the end of the process: it closes this connection.
+        std::future::pending::<()>().await;
+    }
+    Ok(())
+}
+
+async fn send(writer: &mut OwnedWriteHalf, reply: &Reply) -> io::Result<()> {
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    writer.write_all(&line).await
+}

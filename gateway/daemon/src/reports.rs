@@ -1,0 +1,344 @@
+//! What commands report, as JSON and for people. Field names are an interface: they are documented in README.md and
+//! only ever added to.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Exit;
+use crate::units::{show_bytes, show_seconds};
+
+/// How well the data is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Health {
+    Ok,
+    Degraded,
+    Damaged,
+}
+
+impl Health {
+    pub(crate) const fn exit(self) -> Exit {
+        match self {
+            Self::Ok => Exit::Ok,
+            Self::Degraded => Exit::Degraded,
+            Self::Damaged => Exit::Damaged,
+        }
+    }
+}
+
+/// One drive of the pool.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DriveReport {
+    pub(crate) slot: u16,
+    pub(crate) place: String,
+    /// `ok`, `suspect`, `away`.
+    pub(crate) state: String,
+    pub(crate) total_bytes: u64,
+    pub(crate) free_bytes: u64,
+    pub(crate) errors: u64,
+    pub(crate) last_error: Option<String>,
+}
+
+/// `pool status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PoolReport {
+    pub(crate) health: Health,
+    pub(crate) pool_uuid: String,
+    pub(crate) code: String,
+    pub(crate) survives: String,
+    pub(crate) capacity_bytes: u64,
+    pub(crate) free_bytes: u64,
+    /// Blobs on the heal list.
+    pub(crate) heal_pending: u64,
+    pub(crate) drives: Vec<DriveReport>,
+}
+
+/// `pool heal`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct HealOutcome {
+    /// Blobs whose every shard was read back.
+    pub(crate) blobs_checked: u64,
+    pub(crate) blobs_healed: u64,
+    pub(crate) shards_rebuilt: u64,
+    /// Drives that were made anew.
+    pub(crate) drives_initialised: Vec<String>,
+    /// Drives that stay away, with the reason.
+    pub(crate) drives_away: Vec<String>,
+    pub(crate) blobs_failed: u64,
+    /// Blobs that could not be healed, with the reason.
+    pub(crate) failures: Vec<String>,
+}
+
+/// `status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StatusReport {
+    pub(crate) health: Health,
+    pub(crate) version: String,
+    pub(crate) pid: u32,
+    pub(crate) uptime_secs: f64,
+    pub(crate) data: PathBuf,
+    pub(crate) mountpoint: PathBuf,
+    pub(crate) store_uuid: String,
+    pub(crate) code: String,
+    pub(crate) survives: String,
+    pub(crate) inodes: u64,
+    pub(crate) file_bytes: u64,
+    /// Not in the pool yet.
+    pub(crate) dirty_bytes: u64,
+    pub(crate) dirty_bytes_max: u64,
+    pub(crate) dirty_oldest_secs: Option<f64>,
+    pub(crate) dirty_eta_secs: Option<f64>,
+    pub(crate) upload_bytes_per_sec: Option<u64>,
+    /// `idle`, `uploading`, `retrying`, `stopped`.
+    pub(crate) upload_state: String,
+    pub(crate) upload_error: Option<String>,
+    pub(crate) journal_bytes: u64,
+    pub(crate) journal_last_lsn: u64,
+    pub(crate) journal_durable_lsn: u64,
+    pub(crate) cache_bytes: u64,
+    pub(crate) cache_bytes_max: u64,
+    /// Removed files that are still open.
+    pub(crate) orphans: u64,
+    /// Places that are nearly full, each with what to do.
+    pub(crate) full: Vec<String>,
+    pub(crate) pool: PoolReport,
+}
+
+/// One run of a file's bytes and where it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ExtentReport {
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+    /// `data`, or `reserved` where space is set aside that reads as zeros.
+    pub(crate) kind: String,
+    pub(crate) segment: Option<u64>,
+    pub(crate) frame: Option<u32>,
+    pub(crate) skip: Option<u32>,
+}
+
+/// One segment that a file's bytes are in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SegmentReport {
+    pub(crate) segment: u64,
+    /// `journal`, `journal and pool`, `pool`.
+    pub(crate) at: String,
+    pub(crate) shards: Vec<ShardReport>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ShardReport {
+    pub(crate) index: usize,
+    pub(crate) slot: Option<u16>,
+    pub(crate) place: Option<String>,
+    /// `ok`, `missing`, `corrupt`, `unreachable`.
+    pub(crate) state: String,
+}
+
+/// `info`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct InfoReport {
+    pub(crate) path: PathBuf,
+    pub(crate) inode: u64,
+    pub(crate) kind: String,
+    pub(crate) mode: String,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) nlink: u32,
+    pub(crate) size: u64,
+    pub(crate) allocated_bytes: u64,
+    pub(crate) extents: Vec<ExtentReport>,
+    pub(crate) segments: Vec<SegmentReport>,
+}
+
+/// `mount`, once it serves.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct MountReport {
+    pub(crate) pid: u32,
+    pub(crate) created: bool,
+    pub(crate) data: PathBuf,
+    pub(crate) mountpoint: PathBuf,
+    pub(crate) store_uuid: String,
+    pub(crate) code: String,
+    pub(crate) drives: Vec<PathBuf>,
+    pub(crate) survives: String,
+    pub(crate) compression: String,
+    pub(crate) capacity_bytes: u64,
+    pub(crate) free_bytes: u64,
+    pub(crate) cache_bytes: u64,
+    pub(crate) cache_bytes_max: u64,
+    pub(crate) dirty_bytes: u64,
+    pub(crate) dirty_bytes_max: u64,
+    /// Where the log is; nothing in the foreground.
+    pub(crate) log: Option<PathBuf>,
+    pub(crate) health: Health,
+}
+
+/// What went on so far, while a command waits.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    /// What is being done.
+    pub(crate) doing: String,
+    pub(crate) done: u64,
+    pub(crate) total: u64,
+    /// Whether these are bytes (else things).
+    pub(crate) bytes: bool,
+}
+
+impl PoolReport {
+    pub(crate) fn text(&self) -> String {
+        let mut out = String::new();
+        let health = match self.health {
+            Health::Ok => "ok",
+            Health::Degraded => "DEGRADED: everything is readable, something is missing",
+            Health::Damaged => "DAMAGED: something cannot be read",
+        };
+        line(&mut out, "pool", &format!("{} code {}, {health}", self.pool_uuid, self.code));
+        line(&mut out, "", &self.survives);
+        line(
+            &mut out,
+            "space",
+            &format!("{} free of {}", show_bytes(self.free_bytes), show_bytes(self.capacity_bytes)),
+        );
+        for drive in &self.drives {
+            let space = format!("{} free of {}", show_bytes(drive.free_bytes), show_bytes(drive.total_bytes));
+            let state = if drive.state == "away" { "AWAY".to_owned() } else { format!("{}, {space}", drive.state) };
+            line(&mut out, &format!("drive {}", drive.slot), &format!("{}  {state}", drive.place));
+            if let Some(error) = drive.last_error.as_ref().filter(|_| drive.state != "ok") {
+                line(&mut out, "", error);
+            }
+        }
+        match self.heal_pending {
+            0 if self.health == Health::Ok => line(&mut out, "to heal", "nothing"),
+            0 => line(&mut out, "to heal", "not known: run `tidegate pool heal` when the drives are back"),
+            blobs => line(&mut out, "to heal", &format!("{blobs} blobs: `tidegate pool heal`")),
+        }
+        out
+    }
+}
+
+impl StatusReport {
+    pub(crate) fn text(&self) -> String {
+        let mut out = String::new();
+        let safe = match (self.health, self.dirty_bytes) {
+            (Health::Damaged, _) => "NO: something cannot be read any more".to_owned(),
+            (Health::Degraded, _) => "readable, but DEGRADED: see the pool below".to_owned(),
+            (Health::Ok, 0) => "yes, all of it is in the pool".to_owned(),
+            (Health::Ok, dirty) => {
+                format!("yes here; {} are on this machine's disk only, not in the pool yet", show_bytes(dirty))
+            }
+        };
+        line(&mut out, "safe", &safe);
+        line(
+            &mut out,
+            "mount",
+            &format!("{} (process {}, up {})", self.mountpoint.display(), self.pid, show_seconds(self.uptime_secs)),
+        );
+        line(
+            &mut out,
+            "store",
+            &format!("{} ({} files and folders, {})", self.data.display(), self.inodes, show_bytes(self.file_bytes)),
+        );
+        line(&mut out, "dirty", &self.dirty());
+        if let Some(error) = &self.upload_error {
+            line(&mut out, "", &format!("uploads fail: {error}"));
+        }
+        line(&mut out, "cache", &format!("{} of {}", show_bytes(self.cache_bytes), show_bytes(self.cache_bytes_max)));
+        for full in &self.full {
+            line(&mut out, "full", full);
+        }
+        out.push_str(&self.pool.text());
+        out
+    }
+
+    fn dirty(&self) -> String {
+        let mut text = format!("{} of at most {}", show_bytes(self.dirty_bytes), show_bytes(self.dirty_bytes_max));
+        if self.dirty_bytes == 0 {
+            return text;
+        }
+        if let Some(age) = self.dirty_oldest_secs {
+            write!(text, ", oldest {}", show_seconds(age)).ok();
+        }
+        match (self.upload_bytes_per_sec, self.dirty_eta_secs) {
+            (Some(rate), Some(eta)) => write!(text, ", {} at {}/s", show_seconds(eta), show_bytes(rate)).ok(),
+            _ => write!(text, ", {}", self.upload_state).ok(),
+        };
+        text
+    }
+}
+
+impl InfoReport {
+    pub(crate) fn text(&self) -> String {
+        /// More lines than this help nobody; JSON has them all.
+        const LINES_MAX: usize = 40;
+        let mut out = String::new();
+        line(&mut out, "path", &self.path.display().to_string());
+        line(
+            &mut out,
+            "inode",
+            &format!(
+                "{} ({}, mode {}, owner {}:{}, {} links)",
+                self.inode, self.kind, self.mode, self.uid, self.gid, self.nlink
+            ),
+        );
+        line(&mut out, "size", &format!("{} bytes, {} allocated", self.size, show_bytes(self.allocated_bytes)));
+        for extent in self.extents.iter().take(LINES_MAX) {
+            let at = match (extent.segment, extent.frame) {
+                (Some(segment), Some(frame)) => {
+                    format!("segment {segment} frame {frame} +{}", extent.skip.unwrap_or(0))
+                }
+                _ => extent.kind.clone(),
+            };
+            line(&mut out, "extent", &format!("{}..{}  {at}", extent.offset, extent.offset + extent.len));
+        }
+        if self.extents.len() > LINES_MAX {
+            line(&mut out, "", &format!("and {} more (--json has all)", self.extents.len() - LINES_MAX));
+        }
+        for segment in self.segments.iter().take(LINES_MAX) {
+            line(&mut out, "segment", &format!("{} in the {}", segment.segment, segment.at));
+            for shard in &segment.shards {
+                line(
+                    &mut out,
+                    "",
+                    &format!("shard {}  {}  {}", shard.index, shard.state, shard.place.as_deref().unwrap_or("-")),
+                );
+            }
+        }
+        out
+    }
+}
+
+impl HealOutcome {
+    pub(crate) const fn health(&self) -> Health {
+        match (self.blobs_failed, self.drives_away.is_empty()) {
+            (0, true) => Health::Ok,
+            (0, false) => Health::Degraded,
+            _ => Health::Damaged,
+        }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let mut out = String::new();
+        let healed = format!(
+            "{} blobs ({} shards rebuilt); {} blobs read back whole",
+            self.blobs_healed, self.shards_rebuilt, self.blobs_checked
+        );
+        line(&mut out, "healed", &healed);
+        for drive in &self.drives_initialised {
+            line(&mut out, "new drive", &format!(" {drive}"));
+        }
+        for drive in &self.drives_away {
+            line(&mut out, "away", drive);
+        }
+        for failure in &self.failures {
+            line(&mut out, "FAILED", failure);
+        }
+        out
+    }
+}
+
+/// One line of a report: what it is, then what is to be said.
+pub(crate) fn line(out: &mut String, what: &str, text: &str) {
+    writeln!(out, "{what:<10}{text}").ok();
+}

@@ -1,0 +1,199 @@
+//! What the service answers when it is asked.
+
+use std::collections::BTreeMap;
+
+use cache_journal::{SegmentId, SegmentState};
+use cache_writeback::{Band, UploadState};
+use fs_api::{FileKind, Ino};
+use objstore_base::{BlobId, BlobStore, BoxFuture, ErrorKind};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Service;
+use crate::control::{Answer, Control, Request, Stop};
+use crate::exit::Failure;
+use crate::host;
+use crate::pool_reports::{heal_outcome, pool_report, shard_report};
+use crate::reports::{ExtentReport, HealOutcome, InfoReport, PoolReport, Progress, SegmentReport, StatusReport};
+use crate::units::show_bytes;
+
+/// Extents that one `info` lists; a file of 4 TiB written at once has 16 million, and nobody reads them.
+const EXTENTS_MAX: usize = 100_000;
+/// Segments whose shards are looked at for one `info`: each is read back whole.
+const SEGMENTS_MAX: usize = 16;
+/// A disk with less free than this part is reported as full.
+const FULL_PART: u64 = 20;
+
+impl Control for Service {
+    fn answer(&self, request: Request, progress: mpsc::Sender<Progress>) -> BoxFuture<'_, Result<Answer, Failure>> {
+        Box::pin(async move {
+            match request {
+                Request::Status => self.status_report().await.map(Answer::Status),
+                Request::Info { inode } => self.info(Ino(inode)).await.map(Answer::Info),
+                Request::PoolStatus => self.pool_report().await.map(Answer::Pool),
+                Request::PoolHeal => self.heal(progress).await.map(Answer::Healed),
+                Request::Flush => self.flush_with_progress(&progress).await.map(|()| Answer::Finished),
+                Request::Stop { force } => self.stop(force, progress).await.map(|()| Answer::Finished),
+            }
+        })
+    }
+}
+
+impl Service {
+    pub(crate) async fn pool_report(&self) -> Result<PoolReport, Failure> {
+        let status = self.pool.status().await;
+        let capacity = self.pool.capacity().await?;
+        Ok(pool_report(&status, capacity))
+    }
+
+    async fn status_report(&self) -> Result<StatusReport, Failure> {
+        let pool = self.pool_report().await?;
+        let (engine, upload) = (self.engine.status(), self.engine.write_back().status());
+        let state = match upload.state {
+            UploadState::Stopped => "stopped",
+            UploadState::Idle => "idle",
+            UploadState::Uploading => "uploading",
+            UploadState::Retrying(_) => "retrying",
+        };
+        Ok(StatusReport {
+            health: pool.health,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_secs: self.env.clock.monotonic().saturating_sub(self.started).as_secs_f64(),
+            data: self.layout.data.clone(),
+            mountpoint: self.mountpoint.clone(),
+            store_uuid: self.store.store_uuid.to_string(),
+            code: self.code()?.to_string(),
+            survives: pool.survives.clone(),
+            inodes: engine.inodes,
+            file_bytes: engine.bytes,
+            dirty_bytes: engine.dirty_bytes,
+            dirty_bytes_max: upload.max_dirty_bytes,
+            dirty_oldest_secs: upload.oldest_age.map(|age| age.as_secs_f64()),
+            dirty_eta_secs: upload.eta.map(|eta| eta.as_secs_f64()),
+            upload_bytes_per_sec: upload.upload_rate_bytes_per_s,
+            upload_state: state.to_owned(),
+            upload_error: upload.last_error.as_ref().map(|error| error.message.clone()),
+            journal_bytes: engine.journal_bytes,
+            journal_last_lsn: engine.journal_last_lsn,
+            journal_durable_lsn: engine.journal_durable_lsn,
+            cache_bytes: upload.local_bytes.saturating_sub(upload.dirty_bytes),
+            cache_bytes_max: upload.cache_bytes_max,
+            orphans: engine.orphans,
+            full: self.full(upload.band, &pool),
+            pool,
+        })
+    }
+
+    fn full(&self, band: Band, pool: &PoolReport) -> Vec<String> {
+        let mut full = Vec::new();
+        match band {
+            Band::Free => {}
+            Band::Slowed | Band::WriteThrough => {
+                full.push("the cache fills faster than the pool takes it: writers are slowed down".to_owned())
+            }
+            Band::Full => full.push(
+                "the cache is full of data that waits for the pool: writers wait; see whether the pool takes data"
+                    .to_owned(),
+            ),
+            Band::DiskFull => full.push(format!(
+                "the disk under {} is nearly full: writers wait; free some space",
+                self.layout.data.display()
+            )),
+        }
+        if let Ok(free) = host::space(&self.layout.data)
+            && free < 1 << 30
+        {
+            full.push(format!("only {} are free under {}", show_bytes(free), self.layout.data.display()));
+        }
+        for drive in
+            pool.drives.iter().filter(|drive| drive.state != "away" && drive.free_bytes < drive.total_bytes / FULL_PART)
+        {
+            full.push(format!("only {} are free on drive {}", show_bytes(drive.free_bytes), drive.place));
+        }
+        full
+    }
+
+    async fn heal(&self, progress: mpsc::Sender<Progress>) -> Result<HealOutcome, Failure> {
+        let report = self.pool.heal(|step| {
+            let step = Progress {
+                doing: "blobs read back".into(),
+                done: step.blobs_done,
+                total: step.blobs_total,
+                bytes: false,
+            };
+            // A full queue or a caller who left: the next step is as good.
+            drop(progress.try_send(step));
+        });
+        Ok(heal_outcome(report.await?))
+    }
+
+    async fn stop(&self, force: bool, progress: mpsc::Sender<Progress>) -> Result<(), Failure> {
+        let (outcome, told) = oneshot::channel();
+        let gone = || Failure::refuse("stop the service", self.mountpoint.display(), "it is ending already");
+        self.stops.send(Stop { force, progress, outcome }).await.map_err(|_| gone())?;
+        told.await.map_err(|_| gone())?
+    }
+
+    async fn info(&self, ino: Ino) -> Result<InfoReport, Failure> {
+        let inode = self.engine.inspect(ino)?;
+        let extents = self.engine.extents(ino, EXTENTS_MAX)?;
+        let mut segments: BTreeMap<u64, SegmentReport> = BTreeMap::new();
+        for (frame, _) in extents.iter().filter_map(|extent| extent.at) {
+            let id = frame.segment.0;
+            if segments.len() < SEGMENTS_MAX && !segments.contains_key(&id) {
+                segments.insert(id, self.segment(frame.segment).await?);
+            }
+        }
+        Ok(InfoReport {
+            path: Default::default(),
+            inode: ino.0,
+            kind: kind_name(inode.kind).to_owned(),
+            mode: format!("{:04o}", inode.mode),
+            uid: inode.uid,
+            gid: inode.gid,
+            nlink: inode.nlink,
+            size: if inode.kind == FileKind::Symlink { inode.target.len() as u64 } else { inode.size },
+            allocated_bytes: inode.allocated,
+            extents: extents
+                .iter()
+                .map(|extent| ExtentReport {
+                    offset: extent.offset,
+                    len: extent.len,
+                    kind: if extent.at.is_some() { "data" } else { "reserved" }.to_owned(),
+                    segment: extent.at.map(|(frame, _)| frame.segment.0),
+                    frame: extent.at.map(|(frame, _)| frame.frame.0),
+                    skip: extent.at.map(|(_, skip)| skip),
+                })
+                .collect(),
+            segments: segments.into_values().collect(),
+        })
+    }
+
+    async fn segment(&self, id: SegmentId) -> Result<SegmentReport, Failure> {
+        let local = self.engine.journal().segments().into_iter().find(|segment| segment.id == id);
+        let described = match self.pool.describe(BlobId::segment(id.0)).await {
+            Ok(described) => Some(described),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        let at = match (local.map(|segment| segment.state), &described) {
+            (Some(SegmentState::Active | SegmentState::Sealed), _) | (Some(_), None) => "journal",
+            (Some(SegmentState::Uploaded), Some(_)) => "journal and pool",
+            (None, _) => "pool",
+        };
+        let shards = described.map(|described| described.shards.iter().map(shard_report).collect()).unwrap_or_default();
+        Ok(SegmentReport { segment: id.0, at: at.to_owned(), shards })
+    }
+}
+
+const fn kind_name(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Regular => "file",
+        FileKind::Directory => "directory",
+        FileKind::Symlink => "symbolic link",
+        FileKind::Fifo => "fifo",
+        FileKind::Socket => "socket",
+        FileKind::CharDevice => "character device",
+        FileKind::BlockDevice => "block device",
+    }
+}

@@ -1,0 +1,174 @@
+//! The end of a service, whoever wants it: a signal, `tidegate umount`, or umount(8).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_fuse::{Busy, Mount, unmount, users_of};
+use nix::sys::signal::Signal;
+use objstore_base::{ErrorKind, Result};
+use tokio::sync::mpsc;
+
+use super::Service;
+use crate::control::Stop;
+use crate::exit::{Exit, Failure};
+use crate::reports::Progress;
+
+/// What a signal waits for the pool at most. What is not there by then is safe in the journal and goes up after the
+/// next start; whoever sends signals wants an end.
+const DRAIN_MAX: Duration = Duration::from_secs(60);
+/// A detached mount that programs still use is served this long.
+const DETACHED_MAX: Duration = Duration::from_secs(10);
+const PROGRESS_STEP: Duration = Duration::from_millis(200);
+
+/// Serves until the mount is gone, then closes the store.
+pub(crate) async fn until_ended(
+    service: &Arc<Service>,
+    mut mount: Mount,
+    mut stops: mpsc::Receiver<Stop>,
+    mut signals: mpsc::Receiver<Signal>,
+) -> Result<(), Failure> {
+    let asked = loop {
+        tokio::select! {
+            ended = mount.ended() => {
+                tracing::info!("unmounted from outside");
+                if let Err(error) = ended {
+                    tracing::error!(%error, "the FUSE session broke");
+                }
+                break None;
+            }
+            Some(signal) = signals.recv() => {
+                tracing::info!(%signal, "stopping");
+                drain(service, &mut signals).await;
+                leave(service, &mut mount).await?;
+                break None;
+            }
+            Some(stop) = stops.recv() => {
+                match stop_asked(service, &mut mount, &stop).await {
+                    Ok(()) => break Some(stop),
+                    Err(failure) => tell(stop, Err(failure)),
+                }
+            }
+        }
+    };
+    drain(service, &mut signals).await;
+    let closed = close(service).await;
+    if let Some(stop) = asked {
+        tell(stop, closed.as_ref().map(|()| ()).map_err(|failure| Failure::new(failure.exit, failure.message.clone())));
+    }
+    closed
+}
+
+/// `tidegate umount`: refused early where the mount is in use, so that nobody waits for a drain in vain.
+async fn stop_asked(service: &Arc<Service>, mount: &mut Mount, stop: &Stop) -> Result<(), Failure> {
+    if !stop.force {
+        let users = users(service).await;
+        if !users.is_empty() {
+            return Err(in_use(service, &users));
+        }
+    }
+    service.flush_with_progress(&stop.progress).await?;
+    let busy = if stop.force { Busy::Detach } else { Busy::Fail };
+    match take_away(service, busy).await {
+        Ok(()) => {
+            wait_until_gone(service, mount).await;
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::Busy => Err(in_use(service, &users(service).await)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn in_use(service: &Service, users: &[String]) -> Failure {
+    let who = if users.is_empty() { "a program".to_owned() } else { users.join(", ") };
+    Failure::refuse("unmount", service.mountpoint.display(), format!("in use by {who}: end it, or use --force"))
+        .with_exit(Exit::InUse)
+}
+
+fn tell(stop: Stop, outcome: Result<(), Failure>) {
+    if stop.outcome.send(outcome).is_err() {
+        tracing::debug!("whoever asked for the end is gone");
+    }
+}
+
+/// Brings what is dirty into the pool, within limits; a second signal ends the wait.
+async fn drain(service: &Service, signals: &mut mpsc::Receiver<Signal>) {
+    let drained = tokio::select! {
+        drained = service.engine.flush() => Some(drained),
+        () = service.env.clock.sleep(DRAIN_MAX) => None,
+        Some(_) = signals.recv() => None,
+    };
+    match drained {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::warn!(%error, "not everything is in the pool; the journal keeps it"),
+        None => {
+            let dirty_bytes = service.engine.status().dirty_bytes;
+            tracing::warn!(dirty_bytes, "stopping before everything is in the pool; the journal keeps it");
+        }
+    }
+}
+
+/// Unmounts although it may be in use: the process ends anyway.
+async fn leave(service: &Arc<Service>, mount: &mut Mount) -> Result<(), Failure> {
+    let gone = match take_away(service, Busy::Fail).await {
+        Err(error) if error.kind() == ErrorKind::Busy => {
+            tracing::warn!(users = ?users(service).await, "the mount is in use; it is detached");
+            take_away(service, Busy::Detach).await
+        }
+        other => other,
+    };
+    match gone {
+        Ok(()) => wait_until_gone(service, mount).await,
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+async fn wait_until_gone(service: &Service, mount: &mut Mount) {
+    tokio::select! {
+        ended = mount.ended() => {
+            if let Err(error) = ended {
+                tracing::warn!(%error, "the FUSE session broke at its end");
+            }
+        }
+        () = service.env.clock.sleep(DETACHED_MAX) => tracing::warn!("programs still use the detached mount; they get errors now"),
+    }
+}
+
+async fn take_away(service: &Arc<Service>, busy: Busy) -> Result<()> {
+    let path = service.mountpoint.clone();
+    service.env.blocking(move || unmount(&path, busy)).await
+}
+
+async fn users(service: &Arc<Service>) -> Vec<String> {
+    let path = service.mountpoint.clone();
+    service.env.blocking(move || users_of(&path)).await
+}
+
+/// Stops the workers, commits the journal, makes the index durable.
+async fn close(service: &Service) -> Result<(), Failure> {
+    service.engine.stop().await?;
+    service.pool.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+impl Service {
+    /// As `Engine::flush`, telling how far it is.
+    pub(crate) async fn flush_with_progress(&self, progress: &mpsc::Sender<Progress>) -> Result<(), Failure> {
+        let total = self.engine.status().dirty_bytes;
+        let mut flushing = std::pin::pin!(self.engine.flush());
+        loop {
+            tokio::select! {
+                flushed = &mut flushing => return Ok(flushed?),
+                () = self.env.clock.sleep(PROGRESS_STEP) => {
+                    let left = self.engine.status().dirty_bytes;
+                    let step = Progress { doing: "into the pool".into(), done: total.saturating_sub(left), total: total.max(left), bytes: true };
+                    // A full queue or a caller who left: the next step is as good.
+                    drop(progress.try_send(step));
+                }
+            }
+        }
+    }
+}
