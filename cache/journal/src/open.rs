@@ -69,16 +69,36 @@ impl Journal {
     }
 }
 
+impl Journal {
+    /// Makes an empty journal that goes on after record `after` and above segment `used`: for a store whose machine
+    /// was lost and whose index was rebuilt from the pool. The folder must not hold a journal.
+    ///
+    /// # Errors
+    /// `Exists` where it does.
+    pub fn begin_after(env: &Env, config: &JournalConfig, after: Lsn, used: SegmentId) -> Result<()> {
+        let files = Files::new(env.disk.clone(), config.dir.clone(), config.segment_bytes, config.open_files_max);
+        if !files.load()?.is_empty() {
+            let error = Error::new(ErrorKind::Exists, "begin journal").entity(config.dir.display());
+            return Err(error.context("there is a journal already"));
+        }
+        begin(&files, config, after, used)
+    }
+}
+
 /// The first segment, its header durable, and the spares.
 fn create(files: &Files, config: &JournalConfig, after: Lsn) -> Result<()> {
     if !config.create || after > Lsn::ZERO {
         let why = "there is no journal here, but this store had one; put its folder back, or run `tidegate recover`";
         return Err(Error::new(ErrorKind::NotFound, "open journal").entity(config.dir.display()).context(why));
     }
+    begin(files, config, Lsn::ZERO, SegmentId(0))
+}
+
+fn begin(files: &Files, config: &JournalConfig, after: Lsn, used: SegmentId) -> Result<()> {
     for _ in files.spare_count()..=config.spare_segments {
         files.add_spare()?;
     }
-    files.prepare(&Header::new(config.store_uuid, SegmentId(1), config.segment_bytes, Lsn::ZERO.next()))?;
+    files.prepare(&Header::new(config.store_uuid, used.next(), config.segment_bytes, after.next()))?;
     Ok(())
 }
 
