@@ -39,6 +39,9 @@ const UNSAVED_MAX: usize = 16;
 /// Segments that a recovery replays at most, about: 4 GiB of log.
 const CHECKPOINT_SEGMENTS: usize = 64;
 
+/// Stands for a segment that is not to be touched: never sparse, never covered by a checkpoint.
+const UNREADABLE: SegmentFacts = SegmentFacts { frame_bytes: 0, last_lsn: u64::MAX };
+
 /// What one step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compaction {
@@ -107,9 +110,16 @@ impl Engine {
                 return Ok(Compaction::Deleted { segment: segment.0 });
             }
         }
-        match sparse {
-            Some(segment) => self.move_frames(segment).await,
-            None => Ok(Compaction::Idle),
+        let Some(segment) = sparse else { return Ok(Compaction::Idle) };
+        match self.move_frames(segment).await {
+            // The cache is full; moving frames would only fill it more.
+            Err(error) if error.kind() == ErrorKind::NoSpace => Ok(Compaction::Idle),
+            Err(error) if is_damage(&error) => {
+                tracing::warn!(segment = segment.0, %error, "live frames cannot be read; the segment stays as it is");
+                facts.insert(segment, UNREADABLE);
+                Ok(Compaction::Idle)
+            }
+            moved => moved,
         }
     }
 
@@ -140,7 +150,7 @@ impl Engine {
         };
         let mut state = self.data.compactor.lock().await;
         let facts = self.known_segments(&mut state).await?;
-        let behind = facts.values().filter(|fact| fact.last_lsn > covered).count();
+        let behind = facts.values().filter(|fact| fact.last_lsn > covered && **fact != UNREADABLE).count();
         state.facts = Some(facts);
         Ok(behind >= CHECKPOINT_SEGMENTS)
     }
@@ -185,16 +195,29 @@ impl Engine {
                     // Still on its way; those behind it are later.
                     return Ok(());
                 }
-                let table = self.data.blobs.table(segment).await?;
-                let frame_bytes = table.frames().iter().map(|frame| u64::from(frame.raw_len())).sum();
-                let last_lsn = match local {
-                    Some(local) => local.last_lsn,
-                    None => self.data.blobs.batches(segment).await?.last_lsn(),
-                };
-                facts.insert(segment, SegmentFacts { frame_bytes, last_lsn: last_lsn.0 });
-                unsaved.push(segment);
+                match self.read_facts(segment, local.map(|local| local.last_lsn)).await {
+                    Ok(fact) => {
+                        facts.insert(segment, fact);
+                        unsaved.push(segment);
+                    }
+                    Err(error) if is_damage(&error) => {
+                        tracing::warn!(segment = segment.0, %error, "a segment in the pool cannot be read");
+                        facts.insert(segment, UNREADABLE);
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
+    }
+
+    async fn read_facts(&self, segment: SegmentId, last_lsn: Option<Lsn>) -> Result<SegmentFacts> {
+        let table = self.data.blobs.table(segment).await?;
+        let frame_bytes = table.frames().iter().map(|frame| u64::from(frame.raw_len())).sum();
+        let last_lsn = match last_lsn {
+            Some(last_lsn) => last_lsn,
+            None => self.data.blobs.batches(segment).await?.last_lsn(),
+        };
+        Ok(SegmentFacts { frame_bytes, last_lsn: last_lsn.0 })
     }
 
     fn stored_facts(&self) -> Result<BTreeMap<SegmentId, SegmentFacts>> {
@@ -354,6 +377,10 @@ impl Engine {
         self.meta.apply(&batch).inspect_err(|_| self.diverged.store(true, Ordering::Relaxed))?;
         Ok(frames.len() as u64)
     }
+}
+
+fn is_damage(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Damaged)
 }
 
 /// How many of `live` go into one record.

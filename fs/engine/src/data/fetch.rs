@@ -46,6 +46,11 @@ impl Frames {
         Self { cache }
     }
 
+    /// Keeps nothing of what it has.
+    pub(crate) fn clear(&self) {
+        self.cache.clear();
+    }
+
     /// The bytes of `frames` (ascending, each once).
     async fn get(&self, blobs: &SegmentBlobs, frames: &[FrameId]) -> Result<BTreeMap<FrameId, Bytes>> {
         let mut found = BTreeMap::new();

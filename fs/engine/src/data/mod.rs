@@ -42,7 +42,7 @@ use std::time::Duration;
 use cache_writeback::SegmentBlobs;
 use fs_api::HandleId;
 use futures::future::FutureExt;
-use objstore_base::{BlobStore, Result};
+use objstore_base::{BlobStore, ErrorKind, Result};
 
 pub use check::CheckReport;
 pub use checkpoint::CheckpointReport;
@@ -145,7 +145,14 @@ impl Engine {
             });
         }
         self.spawn("compact", COMPACT_TICK, |engine| {
-            async move { engine.compaction_tick(COMPACT_BUDGET).await }.boxed()
+            async move {
+                match engine.compaction_tick(COMPACT_BUDGET).await {
+                    // It comes back; the upload worker says so loudly enough.
+                    Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::TimedOut) => Ok(()),
+                    done => done,
+                }
+            }
+            .boxed()
         });
     }
 }

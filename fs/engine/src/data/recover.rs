@@ -54,11 +54,12 @@ pub async fn recover(meta: &dyn MetaStore, store: Arc<dyn BlobStore>) -> Result<
     let first = first_behind(&blobs, &segments, Lsn(report.lsn)).await?;
     for segment in segments.into_iter().skip(first) {
         match replay(meta, &blobs, segment, &mut report).await {
-            Ok(()) => report.segments += 1,
+            // Where a segment follows on what was replayed, the unreadable one before it never held anything: an
+            // upload that its machine did not live to finish.
+            Ok(()) => report.stopped = None,
             Err(error) if is_away(&error) => return Err(error),
             Err(error) => {
-                report.stopped = Some(error.to_string());
-                break;
+                report.stopped.get_or_insert_with(|| error.to_string());
             }
         }
     }
@@ -167,5 +168,6 @@ async fn replay(
         }
     }
     report.lsn = report.lsn.max(last.0);
+    report.segments += 1;
     Ok(())
 }

@@ -147,3 +147,19 @@ fn the_pool_alone_gives_every_byte_after_a_compaction() {
     expect_content(&world, &inos);
     expect_clean(&world);
 }
+
+#[test]
+fn an_unreadable_segment_is_left_alone_and_stops_nobody() {
+    let (world, inos) = sparse_world();
+    let ids = world.runtime.block_on(world.pool.list(BlobClass::Segment, None, 1000)).expect("list");
+    let last = ids.last().expect("a segment").number;
+    let torn = objstore_base::BlobId::segment(last + 1_000_000);
+    world.runtime.block_on(world.pool.put(torn, vec![b"torn".to_vec().into()])).expect("put");
+    run_out(&world);
+    world.upload_and_forget();
+    world.runtime.block_on(world.engine.checkpoint()).expect("checkpoint");
+    let steps = run_out(&world);
+    assert!(steps.iter().any(|step| matches!(step, Compaction::Deleted { .. })), "{steps:?}");
+    assert!(world.runtime.block_on(world.pool.stat(torn)).is_ok());
+    expect_content(&world, &inos);
+}

@@ -135,3 +135,30 @@ fn a_lost_index_is_rebuilt_from_the_pool_and_the_local_journal() {
     let report = world.runtime.block_on(world.engine.check()).expect("check");
     assert_eq!(report.findings, [""; 0]);
 }
+
+#[test]
+fn a_lost_machine_goes_on_elsewhere_and_may_be_lost_again() {
+    let mut world = World::new();
+    let mut inos = Vec::new();
+    for generation in 0..3 {
+        inos.extend(fill(&world, generation * 5, generation * 5 + 5));
+        if generation == 1 {
+            world.runtime.block_on(world.engine.checkpoint()).expect("checkpoint");
+        }
+        world.upload();
+        // What was never uploaded is lost with the machine, the segment it was about to put included.
+        let lost = world.create(&format!("lost-{generation}"));
+        let torn = BlobId::segment(world.engine.journal.segments().last().expect("an active one").id.0);
+        world.runtime.block_on(world.pool.put(torn, vec![b"torn".to_vec().into()])).expect("put");
+        let (next, report) = world.on_a_new_machine();
+        world = next;
+        assert!(report.last_segment >= torn.number);
+        assert!(world.try_read(lost, 0, 1).is_err());
+        for (n, ino) in inos.iter().enumerate() {
+            let bytes = world.read(*ino, n as u64 + 100, 1000);
+            assert!(bytes == noise(n as u64, 1100)[100..], "generation {generation}, file {n}");
+        }
+        let check = world.runtime.block_on(world.engine.check()).expect("check");
+        assert_eq!(check.findings, [""; 0]);
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cache_journal::JournalConfig;
+use cache_journal::{Journal, JournalConfig, Lsn, SegmentId};
 use cache_writeback::WriteBackConfig;
 use fs_api::{Context, Credentials, FallocateMode, HandleId, Ino, OpenFlags, ROOT_INO, SeekFrom, SetAttr, Target, Vfs};
 use fs_meta::MemoryStore;
@@ -66,6 +66,21 @@ impl World {
         runtime.block_on(crate::recover(&*meta, Arc::clone(&pool) as _)).expect("recover");
         let engine = open(&env, &meta, &pool, &config);
         Self { engine, runtime, pool, meta, env, config, dir }
+    }
+
+    /// The machine is lost; a new one has the pool and nothing else.
+    pub(super) fn on_a_new_machine(self) -> (Self, crate::RecoverReport) {
+        let Self { engine, runtime, pool, meta: _, env, mut config, dir } = self;
+        drop(engine);
+        drop(dir);
+        let dir = tempfile::tempdir().expect("a folder");
+        config.journal.dir = dir.path().join("journal");
+        let meta = Arc::new(MemoryStore::new());
+        let report = runtime.block_on(crate::recover(&*meta, Arc::clone(&pool) as _)).expect("recover");
+        let (lsn, segment) = (Lsn(report.lsn), SegmentId(report.last_segment));
+        Journal::begin_after(&env, &config.journal, lsn, segment).expect("begin");
+        let engine = open(&env, &meta, &pool, &config);
+        (Self { engine, runtime, pool, meta, env, config, dir }, report)
     }
 
     pub(super) fn cx(&self) -> Context {
