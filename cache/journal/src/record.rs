@@ -15,6 +15,8 @@ pub(crate) const FRAME_HEAD_BYTES: usize = 32;
 pub(crate) const DIRECT_BYTES_MIN: usize = 32 << 10;
 pub(crate) const MAGIC: [u8; 4] = *b"TGRC";
 const FLAG_DIRECT: u8 = 1;
+/// More frames than a segment of 4 GiB could describe; keeps a reader's tables bounded.
+const FRAMES_MAX: u64 = (4 << 30) / FRAME_HEAD_BYTES as u64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -181,7 +183,9 @@ impl<'a> RecordView<'a> {
         let (chunks, batch) = rest.split_at_checked(head.chunk_count as usize * 4)?;
         let view = Self { head, layout: head.layout(start), frames, chunks, batch };
         let len_fits = head.kind == RecordKind::Void || view.layout.len() == u64::from(head.len);
-        (batch.len() == head.batch_len as usize && len_fits && view.frames_add_up()).then(|| view.with_stored_len())
+        let numbers_fit = u64::from(head.first_frame.0) + u64::from(head.frame_count) <= FRAMES_MAX;
+        (numbers_fit && batch.len() == head.batch_len as usize && len_fits && view.frames_add_up())
+            .then(|| view.with_stored_len())
     }
 
     /// A void record keeps the length of what it replaced.
@@ -219,4 +223,93 @@ impl<'a> RecordView<'a> {
 /// Length of a chunk of a frame of `len` bytes.
 pub(crate) fn chunk_len(len: u32, chunk: u32) -> usize {
     (len as usize).saturating_sub(chunk as usize * CHUNK_BYTES).min(CHUNK_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::header::Header;
+    use crate::table::FrameTable;
+
+    fn head(batch_len: u32, frame_count: u32, payload_len: u32) -> RecordHead {
+        let mut head = RecordHead {
+            len: 0,
+            kind: RecordKind::Data,
+            direct: payload_len as usize >= DIRECT_BYTES_MIN,
+            lsn: Lsn(77),
+            durable: Lsn(70),
+            incarnation: 3,
+            batch_len,
+            frame_count,
+            chunk_count: chunks_of(payload_len),
+            payload_len,
+            first_frame: FrameNo(9),
+        };
+        head.len = u32::try_from(head.layout(4096).len()).unwrap();
+        head
+    }
+
+    /// Head and body as they stand in the file, CRC included.
+    fn encoded(seed: &SegmentSeed, payload_len: u32, batch: &[u8]) -> Vec<u8> {
+        let mut bytes = head(u32::try_from(batch.len()).unwrap(), 1, payload_len).encode().to_vec();
+        FrameHead { ino: 5, offset: 6, len: payload_len, origin: None }.encode_into(&mut bytes);
+        for chunk in 0..chunks_of(payload_len) {
+            bytes.extend_from_slice(&chunk.to_le_bytes());
+        }
+        bytes.extend_from_slice(batch);
+        let sum = seed.crc(&[&bytes[8..]]);
+        bytes[4..8].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_round_trips(payload_len in 1u32..=262_144, batch in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let seed = SegmentSeed::new(&[1; 16], SegmentId(4));
+            let bytes = encoded(&seed, payload_len, &batch);
+            let head = RecordHead::decode(&bytes).unwrap();
+            let view = RecordView::verify(&seed, head, 4096, &bytes).unwrap();
+            prop_assert_eq!(view.batch, batch.as_slice());
+            let mut seen = Vec::new();
+            view.each_frame(|no, frame, position, crcs| seen.push((no, frame.len, position, crcs.count() as u32)));
+            prop_assert_eq!(seen, vec![(FrameNo(9), payload_len, view.layout.payload, chunks_of(payload_len))]);
+            prop_assert!(!head.direct || view.layout.payload % PAGE_BYTES == 0 && view.layout.end % PAGE_BYTES == 0);
+            // Another segment, another store.
+            prop_assert!(RecordView::verify(&SegmentSeed::new(&[1; 16], SegmentId(5)), head, 4096, &bytes).is_none());
+            prop_assert!(RecordView::verify(&SegmentSeed::new(&[2; 16], SegmentId(4)), head, 4096, &bytes).is_none());
+        }
+
+        #[test]
+        fn decoders_take_any_bytes(mut bytes in proptest::collection::vec(any::<u8>(), 0..6000), fix in any::<bool>()) {
+            let seed = SegmentSeed::new(&[1; 16], SegmentId(4));
+            if fix && bytes.len() > 16 {
+                bytes[..4].copy_from_slice(&MAGIC);
+                bytes[12..14].copy_from_slice(&[1, 0]);
+            }
+            if let Some(head) = RecordHead::decode(&bytes) {
+                prop_assert!(RecordView::verify(&seed, head, 4096, &bytes).is_none());
+            }
+            prop_assert!(FrameTable::decode(&seed, &bytes).is_err());
+            prop_assert!(Header::decode_page(&bytes).is_err());
+        }
+
+        /// A CRC that holds over lengths that do not: the lengths decide.
+        #[test]
+        fn lengths_that_do_not_add_up_are_refused(at in 2usize..14, value in any::<u32>()) {
+            let seed = SegmentSeed::new(&[1; 16], SegmentId(4));
+            let good = encoded(&seed, 40_000, b"batch");
+            let mut bytes = good.clone();
+            bytes[at * 4..at * 4 + 4].copy_from_slice(&value.to_le_bytes());
+            let sum = seed.crc(&[&bytes[8..]]);
+            bytes[4..8].copy_from_slice(&sum.to_le_bytes());
+            // Fields 4 to 8 are numbers of which any value fits, as is the first frame up to its bound.
+            let free = (4..=8).contains(&at) || at == 13 || at == 3;
+            if let Some(head) = RecordHead::decode(&bytes).filter(|_| bytes != good) {
+                let verified = RecordView::verify(&seed, head, 4096, &bytes);
+                prop_assert!(verified.is_none() || free, "field {at}");
+            }
+        }
+    }
 }

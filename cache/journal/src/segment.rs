@@ -83,7 +83,7 @@ impl Segment {
             table: FrameTable::default(),
             first_lsn: header.first_lsn,
             last_lsn: header.last_lsn,
-            end: header.table_position + header.table_bytes,
+            end: header.table_position.saturating_add(header.table_bytes),
             frame_bytes: header.frame_bytes,
             holds_data: true,
             file_bytes,
