@@ -53,6 +53,18 @@ impl Engine {
         self.write_back.flush().await
     }
 
+    /// Forgets every local copy of what the pool has, in the journal's folder and in memory, and gives the bytes freed
+    /// on disk. What is not in the pool yet stays.
+    ///
+    /// # Errors
+    /// Of the journal's disk and of the index.
+    pub async fn drop_local_copies(self: &Arc<Self>) -> Result<u64> {
+        self.flush_index().await?;
+        self.data.forget_frames();
+        let journal = Arc::clone(&self.journal);
+        self.env.blocking(move || journal.retire(0)).await
+    }
+
     pub fn write_back(&self) -> &Arc<WriteBack> {
         &self.write_back
     }

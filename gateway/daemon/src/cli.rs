@@ -35,8 +35,21 @@ pub(crate) enum Command {
     Pool(PoolCommand),
     /// Bring everything into the pool now and wait for it.
     Flush(StoreArgs),
+    /// Count again everything that the index claims; finds damage that no reader has met yet.
+    Check(StoreArgs),
+    /// Local copies of what is in the pool.
+    #[command(subcommand)]
+    Cache(CacheCommand),
+    /// Build a lost or damaged index again, from the pool and the local journal; the store is not mounted.
+    Recover(StoreArgs),
     /// Look whether this machine and this store are fit for service.
     Doctor(StoreArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// Forget every local copy of what is in the pool; what is not there yet stays.
+    Drop(StoreArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -122,7 +135,7 @@ mod tests {
     fn command_line_is_consistent_and_documents_its_exit_codes() {
         Cli::command().debug_assert();
         let help = Cli::command().render_long_help().to_string();
-        for part in ["mount", "umount", "status", "info", "pool", "doctor", "flush", "3  no store"] {
+        for part in ["mount", "umount", "status", "info", "pool", "doctor", "flush", "check", "cache", "recover", "3  no store"] {
             assert!(help.contains(part), "{part}");
         }
     }

@@ -17,11 +17,22 @@ const OLDER_FILES: u32 = 3;
 
 /// What is logged unless this variable says otherwise (`TIDEGATE_LOG=gateway_fuse=debug`).
 const FILTER_VARIABLE: &str = "TIDEGATE_LOG";
-const FILTER_DEFAULT: &str = "info,fuser=warn";
+const FILTER_DEFAULT: &str = "info,fuser=error";
 
-/// Sends the log to standard error until [`LogTarget::switch_to_file`].
-#[derive(Clone, Default)]
-pub(crate) struct LogTarget(Arc<Mutex<Option<RotatedFile>>>);
+/// Lines held before the store's log is open; a start says little.
+const HELD_BYTES_MAX: usize = 64 << 10;
+
+/// Where log lines go.
+#[derive(Clone)]
+pub(crate) struct LogTarget(Arc<Mutex<Sink>>);
+
+enum Sink {
+    /// In the foreground.
+    Stderr,
+    /// In the background, until [`LogTarget::switch_to_file`]: the terminal belongs to the command's own words.
+    Held(Vec<u8>),
+    File(RotatedFile),
+}
 
 struct RotatedFile {
     path: PathBuf,
@@ -31,8 +42,9 @@ struct RotatedFile {
 
 impl LogTarget {
     /// Starts logging; once per process.
-    pub(crate) fn start() -> Self {
-        let target = Self::default();
+    pub(crate) fn start(background: bool) -> Self {
+        let sink = if background { Sink::Held(Vec::new()) } else { Sink::Stderr };
+        let target = Self(Arc::new(Mutex::new(sink)));
         let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(FILTER_DEFAULT));
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(filter)
@@ -54,9 +66,13 @@ impl LogTarget {
     /// From here on the log goes to `tidegate.log` in `folder`, standard error with it.
     pub(crate) fn switch_to_file(&self, folder: &Path) -> io::Result<()> {
         std::fs::create_dir_all(folder)?;
-        let opened = RotatedFile::open(folder.join("tidegate.log"))?;
+        let mut opened = RotatedFile::open(folder.join("tidegate.log"))?;
         nix::unistd::dup2_stderr(&opened.file)?;
-        *self.0.lock() = Some(opened);
+        let mut sink = self.0.lock();
+        if let Sink::Held(lines) = &*sink {
+            opened.write(lines)?;
+        }
+        *sink = Sink::File(opened);
         Ok(())
     }
 }
@@ -109,8 +125,10 @@ pub(crate) struct LogWriter(LogTarget);
 impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match &mut *self.0.0.lock() {
-            Some(file) => file.write(line)?,
-            None => io::stderr().lock().write_all(line)?,
+            Sink::File(file) => file.write(line)?,
+            Sink::Held(lines) if lines.len() < HELD_BYTES_MAX => lines.extend_from_slice(line),
+            Sink::Held(_) => {}
+            Sink::Stderr => io::stderr().lock().write_all(line)?,
         }
         Ok(line.len())
     }

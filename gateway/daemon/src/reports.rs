@@ -71,6 +71,44 @@ pub(crate) struct HealOutcome {
     pub(crate) failures: Vec<String>,
 }
 
+/// `check`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct CheckOutcome {
+    pub(crate) inodes: u64,
+    pub(crate) names: u64,
+    pub(crate) extents: u64,
+    pub(crate) frames: u64,
+    pub(crate) file_bytes: u64,
+    /// One line each, at most a thousand.
+    pub(crate) findings: Vec<String>,
+    pub(crate) findings_total: u64,
+}
+
+impl CheckOutcome {
+    pub(crate) fn text(&self) -> String {
+        let mut text = format!(
+            "{} inodes, {} names, {} extents in {} frames, {} of files: {}",
+            self.inodes,
+            self.names,
+            self.extents,
+            self.frames,
+            show_bytes(self.file_bytes),
+            if self.findings_total == 0 { "all as it should be".to_owned() } else { format!("{} findings", self.findings_total) }
+        );
+        for finding in &self.findings {
+            text.push('\n');
+            text.push_str(finding);
+        }
+        text
+    }
+}
+
+/// `cache drop`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct DropOutcome {
+    pub(crate) freed_bytes: u64,
+}
+
 /// `status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StatusReport {

@@ -101,6 +101,11 @@ impl DataState {
         }
     }
 
+    /// Drops the frames of the pool that are kept in memory.
+    pub(crate) fn forget_frames(&self) {
+        self.frames.clear();
+    }
+
     fn checkpoint_lsn(&self) -> u64 {
         self.checkpoint_lsn.load(Ordering::Acquire)
     }

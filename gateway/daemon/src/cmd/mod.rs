@@ -1,11 +1,14 @@
 //! The commands, one file each.
 
+mod cache;
+mod check;
 mod doctor;
 mod flush;
 mod info;
 mod mount;
 mod pool;
 mod progress;
+mod recover;
 mod status;
 mod umount;
 
@@ -14,7 +17,7 @@ use std::path::Path;
 use gateway_fuse::{find_mount, our_mounts};
 
 use crate::Outcome;
-use crate::cli::{Cli, Command, PoolCommand, StoreArgs};
+use crate::cli::{CacheCommand, Cli, Command, PoolCommand, StoreArgs};
 use crate::exit::{Exit, Failure};
 use crate::host;
 use crate::store::{self, Layout};
@@ -29,6 +32,9 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Command::Pool(PoolCommand::Status(args)) => pool::status(&args, json),
         Command::Pool(PoolCommand::Heal(args)) => pool::heal(&args, json),
         Command::Flush(args) => flush::run(&args, json),
+        Command::Check(args) => check::run(&args, json),
+        Command::Cache(CacheCommand::Drop(args)) => cache::drop_copies(&args, json),
+        Command::Recover(args) => recover::run(&args, json),
         Command::Doctor(args) => doctor::run(&args, json),
     }
 }

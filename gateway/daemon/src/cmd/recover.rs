@@ -17,7 +17,7 @@ use crate::cmd::find_store;
 use crate::exit::{Exit, Failure};
 use crate::host;
 use crate::output;
-use crate::service::pool_config;
+use crate::service::{pool_config, runtime};
 use crate::store::{self, Layout, StoreLock};
 
 #[derive(Serialize)]
@@ -37,10 +37,11 @@ struct RecoverOutcome {
 pub(crate) fn run(args: &StoreArgs, json: bool) -> Outcome {
     let layout = find_store(args)?;
     let store = store::existing(&layout.data)?;
-    let runtime = crate::service::runtime()?;
+    let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let lock = StoreLock::take(&layout)?;
-        let env = real::env(tokio::runtime::Handle::current());
+        let env = real::env(tokio::runtime::Handle::current())
+            .map_err(|error| Failure::refuse("read", "the system's random device", error))?;
         let pool = Arc::new(Pool::open(env, pool_config(&layout, &store)?).await?);
         let old_index = set_aside(&layout)?;
         let index = RocksStore::open(layout.index(), &RocksConfig::default())?;

@@ -9,7 +9,7 @@ mod server;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Exit;
-use crate::reports::{HealOutcome, InfoReport, PoolReport, Progress, StatusReport};
+use crate::reports::{CheckOutcome, DropOutcome, HealOutcome, InfoReport, PoolReport, Progress, StatusReport};
 
 pub(crate) use client::{ask, ask_for};
 pub(crate) use server::{Control, Stop, serve};
@@ -27,6 +27,8 @@ pub(crate) enum Request {
     PoolStatus,
     PoolHeal,
     Flush,
+    Check,
+    CacheDrop,
     /// Drain, unmount, end.
     Stop {
         force: bool,
@@ -48,6 +50,8 @@ pub(crate) enum Answer {
     Info(InfoReport),
     Pool(PoolReport),
     Healed(HealOutcome),
+    Checked(CheckOutcome),
+    Dropped(DropOutcome),
     Finished,
 }
 

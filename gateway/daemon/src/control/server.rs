@@ -26,6 +26,9 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 /// What the service can be asked for.
 pub(crate) trait Control: Send + Sync {
     fn answer(&self, request: Request, progress: mpsc::Sender<Progress>) -> BoxFuture<'_, Result<Answer, Failure>>;
+
+    /// Whoever asked for the end has heard how it went.
+    fn stop_answered(&self);
 }
 
 /// A wish to end the service, with where to say how it went.
@@ -104,6 +107,7 @@ async fn talk(stream: UnixStream, control: Arc<dyn Control>) -> io::Result<()> {
     };
     send(&mut writer, &reply).await?;
     if stopped {
+        control.stop_answered();
         // Whoever asked waits for the end of the process: it closes this connection.
         std::future::pending::<()>().await;
     }

@@ -13,7 +13,7 @@ use crate::control::{Answer, Control, Request, Stop};
 use crate::exit::Failure;
 use crate::host;
 use crate::pool_reports::{heal_outcome, pool_report, shard_report};
-use crate::reports::{ExtentReport, HealOutcome, InfoReport, PoolReport, Progress, SegmentReport, StatusReport};
+use crate::reports::{CheckOutcome, DropOutcome, ExtentReport, HealOutcome, InfoReport, PoolReport, Progress, SegmentReport, StatusReport};
 use crate::units::show_bytes;
 
 /// Extents that one `info` lists; a file of 4 TiB written at once has 16 million, and nobody reads them.
@@ -32,9 +32,15 @@ impl Control for Service {
                 Request::PoolStatus => self.pool_report().await.map(Answer::Pool),
                 Request::PoolHeal => self.heal(progress).await.map(Answer::Healed),
                 Request::Flush => self.flush_with_progress(&progress).await.map(|()| Answer::Finished),
+                Request::Check => self.check().await.map(Answer::Checked),
+                Request::CacheDrop => self.drop_copies().await.map(Answer::Dropped),
                 Request::Stop { force } => self.stop(force, progress).await.map(|()| Answer::Finished),
             }
         })
+    }
+
+    fn stop_answered(&self) {
+        self.answered.notify_one();
     }
 }
 
@@ -111,6 +117,23 @@ impl Service {
             full.push(format!("only {} are free on drive {}", show_bytes(drive.free_bytes), drive.place));
         }
         full
+    }
+
+    async fn check(&self) -> Result<CheckOutcome, Failure> {
+        let report = self.engine.check().await?;
+        Ok(CheckOutcome {
+            inodes: report.inodes,
+            names: report.names,
+            extents: report.extents,
+            frames: report.frames,
+            file_bytes: report.bytes,
+            findings: report.findings,
+            findings_total: report.findings_total,
+        })
+    }
+
+    async fn drop_copies(&self) -> Result<DropOutcome, Failure> {
+        Ok(DropOutcome { freed_bytes: self.engine.drop_local_copies().await? })
     }
 
     async fn heal(&self, progress: mpsc::Sender<Progress>) -> Result<HealOutcome, Failure> {

@@ -18,6 +18,8 @@ use crate::reports::Progress;
 const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// A detached mount that programs still use is served this long.
 const DETACHED_MAX: Duration = Duration::from_secs(10);
+/// Telling a command how it went takes no longer.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
 const PROGRESS_STEP: Duration = Duration::from_millis(200);
 
 /// Serves until the mount is gone, then closes the store.
@@ -53,7 +55,12 @@ pub(crate) async fn until_ended(
     drain(service, &mut signals).await;
     let closed = close(service).await;
     if let Some(stop) = asked {
+        let answered = service.answered.notified();
         tell(stop, closed.as_ref().map(|()| ()).map_err(|failure| Failure::new(failure.exit, failure.message.clone())));
+        tokio::select! {
+            () = answered => {}
+            () = service.env.clock.sleep(ANSWER_MAX) => tracing::debug!("whoever asked for the end does not listen"),
+        }
     }
     closed
 }

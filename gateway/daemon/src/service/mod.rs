@@ -18,7 +18,7 @@ use gateway_fuse::MountPoint;
 use objstore_env::Env;
 use objstore_pool::Pool;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::background::{self, Announcement};
 use crate::cli::MountArgs;
@@ -29,6 +29,8 @@ use crate::reports::MountReport;
 use crate::settings::Settings;
 use crate::store::{self, Layout, Plan, StoreFile};
 use crate::units::Code;
+
+pub(crate) use opening::pool_config;
 use crate::{board, failpoints, output, resources, signals};
 
 /// Threads that run tasks. Session threads answer most requests themselves; these carry waits and background work.
@@ -49,11 +51,13 @@ pub(crate) struct Service {
     pub(crate) mountpoint: PathBuf,
     pub(crate) started: Duration,
     stops: mpsc::Sender<Stop>,
+    /// Woken when whoever asked for the end was answered.
+    answered: Notify,
 }
 
 /// Runs the mount that `args` ask for in this process until it ends.
 pub(crate) fn run(args: &MountArgs, json: bool) -> Result<Exit, Failure> {
-    let log = LogTarget::start();
+    let log = LogTarget::start(args.in_background);
     if args.in_background {
         background::detach();
     }
@@ -82,7 +86,7 @@ fn prepare_and_serve(args: &MountArgs, json: bool, log: &LogTarget) -> Result<()
     result
 }
 
-fn runtime() -> Result<Runtime, Failure> {
+pub(crate) fn runtime() -> Result<Runtime, Failure> {
     let cores = std::thread::available_parallelism().map_or(WORKER_THREADS_MIN, usize::from);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.max(WORKER_THREADS_MIN))
@@ -122,6 +126,7 @@ async fn serve(
         pool: Arc::clone(&opened.pool),
         mountpoint: point.path().to_path_buf(),
         stops,
+        answered: Notify::new(),
     });
     service.engine.start();
     control::serve(&env, service.layout.control(), Arc::clone(&service) as Arc<dyn control::Control>)?;
