@@ -275,7 +275,7 @@ mod tests {
             let mut seen = Vec::new();
             view.each_frame(|no, frame, position, crcs| seen.push((no, frame.len, position, crcs.count() as u32)));
             prop_assert_eq!(seen, vec![(FrameNo(9), payload_len, view.layout.payload, chunks_of(payload_len))]);
-            prop_assert!(!head.direct || view.layout.payload % PAGE_BYTES == 0 && view.layout.end % PAGE_BYTES == 0);
+            prop_assert!(!head.direct || view.layout.payload.is_multiple_of(PAGE_BYTES) && view.layout.end.is_multiple_of(PAGE_BYTES));
             // Another segment, another store.
             prop_assert!(RecordView::verify(&SegmentSeed::new(&[1; 16], SegmentId(5)), head, 4096, &bytes).is_none());
             prop_assert!(RecordView::verify(&SegmentSeed::new(&[2; 16], SegmentId(4)), head, 4096, &bytes).is_none());
