@@ -149,7 +149,7 @@ impl ReadCache {
         let absent = |landed: &BTreeMap<_, _>| -> Vec<FrameId> {
             frames.iter().copied().filter(|frame| !landed.contains_key(frame)).collect()
         };
-        for (frame, bytes) in self.from_disk(absent(&landed)).await {
+        for (frame, bytes) in self.read_disk(absent(&landed)).await {
             self.memory.insert(frame, bytes.clone());
             landed.insert(frame, bytes);
         }
@@ -166,7 +166,7 @@ impl ReadCache {
         Ok(Arc::new(landed))
     }
 
-    async fn from_disk(&self, mut frames: Vec<FrameId>) -> Vec<(FrameId, Bytes)> {
+    async fn read_disk(&self, mut frames: Vec<FrameId>) -> Vec<(FrameId, Bytes)> {
         let mut found = Vec::new();
         let Some(disk) = &self.disk else { return found };
         frames.retain(|frame| disk.holds(*frame));

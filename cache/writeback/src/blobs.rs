@@ -24,6 +24,8 @@ const TAIL_BYTES: u64 = 64 << 10;
 const GAP_BYTES_MAX: u64 = 64 << 10;
 /// One get asks for no more than this, so that memory stays bounded and a slow drive delays a part only.
 const RUN_BYTES_MAX: u64 = 8 << 20;
+/// A run is decompressed in steps of this many bytes.
+const YIELD_BYTES: u32 = 1 << 20;
 /// A shard of the cache has to hold the largest table (a segment of 4 KiB frames: near 2 MiB).
 const CACHE_SHARD_BYTES_MIN: u64 = 8 << 20;
 
@@ -111,7 +113,14 @@ impl SegmentBlobs {
         let stored = self.get(segment, range.clone()).await.map_err(|e| e.context(named()))?;
         let mut unpacker = Unpacker::default();
         let mut frames = Vec::with_capacity(entries.len());
+        let mut since_yield = 0;
         for (place, entry) in entries {
+            since_yield += entry.raw_len();
+            if since_yield > YIELD_BYTES {
+                // Other tasks of this thread get their turn within a millisecond.
+                since_yield = 0;
+                tokio::task::yield_now().await;
+            }
             let own = entry.range();
             let piece = stored.get((own.start - range.start) as usize..(own.end - range.start) as usize);
             let piece = piece.ok_or_else(|| corrupt(segment, "the pool gave a short answer"))?;

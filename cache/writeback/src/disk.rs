@@ -49,6 +49,12 @@ impl DiskGuard {
         Ok(seen.reserve.saturating_sub(seen.available))
     }
 
+    /// Bytes that were available at the last look, and the reserve.
+    pub(crate) fn seen(&self) -> (u64, u64) {
+        let seen = self.seen.lock();
+        (seen.available, seen.reserve)
+    }
+
     /// What a writer is told whose patience ended on a full filesystem.
     pub(crate) fn full(&self) -> Error {
         let Seen { available, reserve, .. } = *self.seen.lock();

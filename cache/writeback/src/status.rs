@@ -58,6 +58,9 @@ pub struct WriteBackStatus {
     /// Journal files, dirty and kept as cache.
     pub local_bytes: u64,
     pub cache_bytes_max: u64,
+    /// Left on the journal's filesystem, and what is kept in reserve of it; 0 before the first look.
+    pub disk_available_bytes: u64,
+    pub disk_reserve_bytes: u64,
     pub in_flight: Vec<SegmentId>,
     /// Average over the recent time in which there was something to upload.
     pub upload_rate_bytes_per_s: Option<u64>,

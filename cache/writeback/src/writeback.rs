@@ -231,6 +231,7 @@ impl WriteBack {
         };
         let eta = if last_error.is_some() { None } else { progress.rate.eta(dirty.bytes) };
         let (in_flight, totals) = (progress.in_flight.clone(), progress.totals);
+        let (disk_available_bytes, disk_reserve_bytes) = self.disk.seen();
         let upload_rate_bytes_per_s = progress.rate.bytes_per_s();
         drop(progress);
         WriteBackStatus {
@@ -242,6 +243,8 @@ impl WriteBack {
             max_dirty_bytes: self.pressure.max(),
             local_bytes: self.journal.local_bytes(),
             cache_bytes_max: self.journal.config().cache_bytes_max,
+            disk_available_bytes,
+            disk_reserve_bytes,
             in_flight,
             upload_rate_bytes_per_s,
             eta,
