@@ -62,7 +62,7 @@ pub(crate) fn make_socket_private(path: &Path) -> io::Result<()> {
 
 /// Renames a file or directory of ours.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)
+    std::fs::rename(from, to)
 }
 
 pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
