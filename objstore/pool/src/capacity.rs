@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::join_all;
 use objstore_base::{Capacity, Error, ErrorKind, Result};
 use objstore_shard::DriveSpace;
 
@@ -24,11 +23,8 @@ impl Inner {
     /// # Errors
     /// `Unavailable` where no drive answers.
     pub(crate) async fn capacity(&self) -> Result<Capacity> {
-        let ask = self
-            .slots
-            .iter()
-            .map(|slot| async move { slot.reach()?.space().await.inspect_err(|e| slot.failed(self.now(), e)) });
-        let spaces: Vec<DriveSpace> = join_all(ask).await.into_iter().flatten().collect();
+        let answers = self.ask_all(|drive| Box::pin(async move { drive.space().await })).await;
+        let spaces: Vec<DriveSpace> = answers.into_iter().flatten().collect();
         if spaces.is_empty() {
             return Err(Error::new(ErrorKind::Unavailable, "capacity").context("no drive answers"));
         }

@@ -4,10 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
 use objstore_base::{BlobId, Error, ErrorKind, Result};
 use objstore_shard::{ShardName, ShardRead};
 
+use crate::ask::ASK_DEADLINE;
 use crate::heal_log::Record;
 use crate::layout::Layout;
 use crate::pool::Inner;
@@ -72,10 +73,12 @@ impl Inner {
     /// An empty range needs no bytes, but a blob that cannot be read must not look as if it could.
     async fn prove_readable(&self, layout: &Layout) -> Result<Bytes> {
         let held = layout.slots.iter().enumerate().filter_map(|(index, slot)| slot.map(|slot| (index, slot)));
+        let mut reads: FuturesUnordered<_> =
+            held.map(|(index, slot)| self.within(ASK_DEADLINE, self.read_cell(slot, layout, index, 0..0))).collect();
         let mut readable = 0;
         let mut last = None;
-        for (index, slot) in held {
-            match self.read_cell(slot, layout, index, 0..0).await {
+        while let Some(read) = reads.next().await {
+            match read {
                 Ok(_) => readable += 1,
                 Err(e) => last = Some(e),
             }

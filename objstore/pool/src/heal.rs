@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -14,6 +15,7 @@ use objstore_base::{BlobClass, BlobId, Error, ErrorKind, Result};
 use objstore_shard::{Generation, LocalDrive, ShardIdentity, ShardName, Stripe};
 use parking_lot::Mutex;
 
+use crate::ask::ASK_DEADLINE;
 use crate::heal_log::Record;
 use crate::layout::{Layout, Survey};
 use crate::pool::{Inner, is_refusal, mount};
@@ -22,6 +24,8 @@ use crate::{BlobDescription, ShardState};
 /// Failed blobs named in a report; all are counted.
 const FAILURES_NAMED_MAX: usize = 1000;
 const PAGE_BLOBS: usize = 256;
+/// Reading or writing one shard takes a second or two on a healthy drive; a heal waits, but not for ever.
+const SHARD_DEADLINE: Duration = Duration::from_secs(120);
 
 /// How far a heal is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -173,7 +177,7 @@ impl Inner {
         for slot in &self.slots {
             if let Some(drive) = slot.drive() {
                 // Any question that touches the directory tells whether it is still the drive that was mounted.
-                match drive.find(BlobId::segment(u64::MAX)).await {
+                match self.within(ASK_DEADLINE, drive.find(BlobId::segment(u64::MAX))).await {
                     Err(e) if e.kind() == ErrorKind::Unavailable => slot.unmount(e.to_string()),
                     _ => continue,
                 }
@@ -259,7 +263,8 @@ impl Inner {
         let shards: Vec<(u16, ShardName)> = survey.of(generation).copied().collect();
         let verify = |(slot, name): (u16, ShardName)| async move {
             let slot = self.slot(slot);
-            let header = slot.reach()?.verify(name).await.inspect_err(|e| {
+            let drive = slot.reach()?;
+            let header = self.within(SHARD_DEADLINE, drive.verify(name)).await.inspect_err(|e| {
                 slot.failed(self.now(), e);
                 if e.kind() == ErrorKind::Corrupt {
                     self.counters.corrupt();
@@ -335,15 +340,17 @@ impl Inner {
     async fn rebuild_bodies(&self, examined: &Examined, stripe: &Stripe, missing: &[usize]) -> Result<Vec<Vec<Bytes>>> {
         let mut slots = vec![None; self.config.shards()];
         examined.good.iter().for_each(|(index, slot)| slots[*index] = Some(*slot));
-        let layout =
-            Layout { identity: examined.identity, stripe: *stripe, slots, unreachable: Vec::new(), topology: 0 };
+        let layout = Layout { identity: examined.identity, stripe: *stripe, slots, topology: 0, until: None };
         let mut bodies: Vec<Vec<Bytes>> = vec![Vec::new(); missing.len()];
         for row in 0..stripe.rows() {
             let range = stripe.cell_in_shard(row);
             let sources = examined.good.iter().take(self.config.k);
             let reads = sources.map(|(index, slot)| {
                 let (layout, range) = (&layout, range.clone());
-                async move { Ok::<_, Error>((*index, self.read_cell(*slot, layout, *index, range).await?)) }
+                async move {
+                    let read = self.read_cell(*slot, layout, *index, range);
+                    Ok::<_, Error>((*index, self.within(SHARD_DEADLINE, read).await?))
+                }
             });
             let cells = join_all(reads).await.into_iter().collect::<Result<Vec<_>>>()?;
             let rebuilt = self.rebuild_cells(cells, missing.to_vec(), range.end - range.start).await?;
@@ -369,9 +376,9 @@ impl Inner {
         while !drives.is_empty() {
             let slot = self.slot(drives.remove(0));
             let written = async {
-                let drive = slot.reach()?;
-                drive.put(identity, body.clone()).await?;
-                drive.verify(identity.name).await
+                let drive = slot.reach_for_write()?;
+                self.within(SHARD_DEADLINE, drive.put(identity, body.clone())).await?;
+                self.within(SHARD_DEADLINE, drive.verify(identity.name)).await
             };
             match written.await {
                 Ok(_) => return Ok(slot.number),

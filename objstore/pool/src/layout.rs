@@ -2,12 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{Either, select};
+use futures::stream::{FuturesUnordered, StreamExt};
 use objstore_base::{BlobId, Error, ErrorKind, Result};
 use objstore_shard::{Generation, ShardIdentity, ShardName, Stripe};
 
+use crate::ask::ASK_DEADLINE;
 use crate::pool::Inner;
+
+/// How long a layout is used that was found while a drive did not answer.
+const PARTIAL_LAYOUT_TTL: Duration = Duration::from_secs(1);
 
 /// Where the shards of the put that counts are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +23,10 @@ pub(crate) struct Layout {
     pub(crate) stripe: Stripe,
     /// Slot per index.
     pub(crate) slots: Vec<Option<u16>>,
-    /// Drives that could not be asked.
-    pub(crate) unreachable: Vec<u16>,
     /// The pool's count of mounts when this was found out.
     pub(crate) topology: u64,
+    /// Until when this holds, where a mounted drive gave no answer.
+    pub(crate) until: Option<Duration>,
 }
 
 impl Layout {
@@ -79,12 +85,9 @@ impl Inner {
     }
 
     pub(crate) async fn survey_with_deleted(&self, id: BlobId) -> Survey {
-        let ask = self.slots.iter().map(|slot| async move {
-            let drive = slot.reach()?;
-            drive.find(id).await.inspect_err(|e| slot.failed(self.now(), e))
-        });
+        let answers = self.ask_all(|drive| Box::pin(async move { drive.find(id).await })).await;
         let mut survey = Survey::default();
-        for (slot, answer) in self.slots.iter().zip(join_all(ask).await) {
+        for (slot, answer) in self.slots.iter().zip(answers) {
             match answer {
                 Ok(names) => survey.shards.extend(names.into_iter().map(|name| (slot.number, name))),
                 Err(_) => survey.unreachable.push(slot.number),
@@ -101,16 +104,19 @@ impl Inner {
         let topology = self.topology();
         if let Some(layout) = self.layouts.get(&id)
             && layout.topology == topology
+            && layout.until.is_none_or(|until| self.now() < until)
         {
             return Ok(layout);
         }
         let changes = self.changes.load(Ordering::Acquire);
         let survey = self.survey(id).await;
-        let layout = Arc::new(self.layout_of(id, &survey, topology).await?);
-        // A mounted drive that failed just now may answer next time; one that is away is part of the topology.
-        if self.changes.load(Ordering::Acquire) == changes
-            && survey.unreachable.iter().all(|&slot| self.slot(slot).drive().is_none())
-        {
+        let mut layout = self.layout_of(id, &survey, topology).await?;
+        // A drive that is away is part of the topology; a mounted one that did not answer may do so soon.
+        if survey.unreachable.iter().any(|&slot| self.slot(slot).drive().is_some()) {
+            layout.until = Some(self.now() + PARTIAL_LAYOUT_TTL);
+        }
+        let layout = Arc::new(layout);
+        if self.changes.load(Ordering::Acquire) == changes {
             self.layouts.insert(id, Arc::clone(&layout));
         }
         Ok(layout)
@@ -137,7 +143,7 @@ impl Inner {
         }
         let identity = self.read_identity(id, generation, &slots).await?;
         let stripe = identity.stripe()?;
-        Ok(Layout { identity, stripe, slots, unreachable: survey.unreachable.clone(), topology })
+        Ok(Layout { identity, stripe, slots, topology, until: None })
     }
 
     /// The identity in the first header that verifies.
@@ -150,12 +156,25 @@ impl Inner {
             .collect();
         held.sort_unstable();
         let mut last = None;
-        for (_, index, slot) in &held {
-            let name = ShardName { blob: id, index: *index as u8, generation };
-            match self.read_shard(*slot, name, 0..0).await {
-                Ok(read) if self.is_of_this_code(read.header.identity()) => return Ok(*read.header.identity()),
-                Ok(_) => last = Some(Error::corrupt("read shard", "the shard has another code than the pool")),
-                Err(e) => last = Some(e),
+        let mut asked = FuturesUnordered::new();
+        let mut next = held.iter();
+        // One header is enough; the next shard is asked when one fails or is late.
+        loop {
+            if let Some((_, index, slot)) = next.next() {
+                let name = ShardName { blob: id, index: *index as u8, generation };
+                asked.push(self.read_shard(*slot, name, 0..0));
+            }
+            match select(asked.next(), self.env.clock.sleep(self.hedge_delay())).await {
+                Either::Left((Some(Ok(read)), _)) if self.is_of_this_code(read.header.identity()) => {
+                    return Ok(*read.header.identity());
+                }
+                Either::Left((Some(Ok(_)), _)) => {
+                    last = Some(Error::corrupt("read shard", "the shard has another code than the pool"));
+                }
+                Either::Left((Some(Err(e)), _)) => last = Some(e),
+                Either::Left((None, _)) => break,
+                Either::Right(_) if self.now().saturating_sub(now) > ASK_DEADLINE => break,
+                Either::Right(_) => {}
             }
         }
         let drives: Vec<u16> = held.iter().map(|(_, _, slot)| *slot).collect();

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod ask;
 mod capacity;
 mod config;
 mod deleting;

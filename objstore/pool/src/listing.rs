@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use futures::future::join_all;
 use objstore_base::{BlobClass, BlobId, Error, ErrorKind, Result};
 use objstore_shard::ShardName;
 
@@ -34,12 +33,10 @@ impl Inner {
     }
 
     async fn page(&self, class: BlobClass, after: Option<u64>, shards: usize) -> Result<Page> {
-        let ask = self.slots.iter().map(|slot| async move {
-            slot.reach()?.list(class, after, shards).await.inspect_err(|e| slot.failed(self.now(), e))
-        });
+        let answers = self.ask_all(|drive| Box::pin(async move { drive.list(class, after, shards).await })).await;
         let mut page = Page { ids: BTreeSet::new(), complete_upto: None };
         let mut unreachable = Vec::new();
-        for (slot, answer) in self.slots.iter().zip(join_all(ask).await) {
+        for (slot, answer) in self.slots.iter().zip(answers) {
             match answer {
                 Ok(names) => page.add(&names, shards, |name| self.is_deleted(name)),
                 Err(_) => unreachable.push(slot.number),

@@ -6,16 +6,18 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::channel::oneshot;
-use futures::future::{Either, join_all, select};
+use futures::future::{Either, select};
 use futures::stream::{FuturesUnordered, StreamExt};
 use objstore_base::{BlobId, BoxFuture, Error, ErrorKind, Result};
 use objstore_shard::{Drive, DriveSpace, Generation, ShardIdentity, ShardName, Stripe};
 use parking_lot::Mutex;
 
+use crate::ask::ASK_DEADLINE;
 use crate::encode;
 use crate::heal_log::Record;
 use crate::layout::Survey;
@@ -42,6 +44,25 @@ pub(crate) struct Targets {
     pub(crate) spares: VecDeque<u16>,
 }
 
+/// Marks a drive as behind with a write for as long as it lives.
+struct LateWrite {
+    pool: Arc<Inner>,
+    slot: u16,
+}
+
+impl LateWrite {
+    fn new(pool: Arc<Inner>, slot: u16) -> Self {
+        pool.slot(slot).late_writes.fetch_add(1, Ordering::AcqRel);
+        Self { pool, slot }
+    }
+}
+
+impl Drop for LateWrite {
+    fn drop(&mut self) {
+        self.pool.slot(self.slot).late_writes.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 struct Written {
     index: usize,
     result: Result<u16>,
@@ -56,6 +77,8 @@ struct Distribution {
     done: Vec<Option<u16>>,
     errors: Vec<Error>,
     writes: Writes,
+    /// Per index the drive that is being written to.
+    current: Arc<Mutex<Vec<u16>>>,
 }
 
 impl Inner {
@@ -70,7 +93,7 @@ impl Inner {
     async fn put_task(self: Arc<Self>, id: BlobId, parts: Vec<Bytes>, answer: oneshot::Sender<Result<()>>) {
         let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
         let in_memory = len + len / self.config.k as u64 * self.config.m as u64;
-        let _room = match self.write_room.take(in_memory).await {
+        let room = match self.write_room.take(in_memory).await {
             Ok(room) => room,
             Err(e) => return drop(answer.send(Err(e))),
         };
@@ -78,12 +101,17 @@ impl Inner {
         match self.distribute(id, len, parts).await {
             Ok((distribution, survey)) => {
                 let debts = distribution.debts();
-                let late = !distribution.writes.is_empty();
-                let settled = self.commit(distribution.identity.name, debts, late, &survey).await;
+                let has_late = !distribution.writes.is_empty();
+                let settled = self.commit(distribution.identity.name, debts, has_late, &survey).await;
+                let late = self.mark_late(&distribution);
+                // From here on a late shard is bounded by its drive taking no other, not by the room: a hanging drive
+                // must not use that up.
+                drop(room);
                 drop(guard);
                 // The receiver is gone when the caller gave up; the blob is stored all the same.
                 drop(answer.send(settled));
                 self.finish_stragglers(distribution).await;
+                drop(late);
             }
             Err(e) => {
                 drop(guard);
@@ -122,7 +150,7 @@ impl Inner {
 
     /// Where the shards of `id` go. Drives without room stand behind all others.
     pub(crate) async fn targets(&self, id: BlobId, shard_len: u64) -> Targets {
-        let spaces = join_all(self.slots.iter().map(|slot| async { slot.reach()?.space().await })).await;
+        let spaces = self.ask_all(|drive| Box::pin(async move { drive.space().await })).await;
         let candidates: Vec<Candidate> = self
             .slots
             .iter()
@@ -142,6 +170,8 @@ impl Inner {
 
     fn start(self: &Arc<Self>, identity: ShardIdentity, bodies: Vec<Vec<Bytes>>, targets: Targets) -> Distribution {
         let spares = Arc::new(Mutex::new(targets.spares));
+        let homes = targets.homes.iter().map(|home| home.unwrap_or_default());
+        let current = Arc::new(Mutex::new(homes.collect::<Vec<u16>>()));
         let writes = Writes::new();
         let mut errors = Vec::new();
         for (index, (body, home)) in bodies.into_iter().zip(targets.homes).enumerate() {
@@ -149,14 +179,14 @@ impl Inner {
                 errors.push(Error::new(ErrorKind::Unavailable, "put shard").context("no drive is left for it"));
                 continue;
             };
-            let (pool, spares) = (Arc::clone(self), Arc::clone(&spares));
+            let (pool, spares, current) = (Arc::clone(self), Arc::clone(&spares), Arc::clone(&current));
             let mut identity = identity;
             identity.name.index = index as u8;
             writes.push(Box::pin(async move {
-                Written { index, result: pool.put_shard(identity, body, home, &spares).await }
+                Written { index, result: pool.put_shard(identity, body, home, &spares, &current).await }
             }));
         }
-        Distribution { identity, done: vec![None; self.config.shards()], errors, writes }
+        Distribution { identity, done: vec![None; self.config.shards()], errors, writes, current }
     }
 
     /// Writes one shard to its home, or to the next spare that takes it.
@@ -166,11 +196,13 @@ impl Inner {
         body: Vec<Bytes>,
         home: u16,
         spares: &Mutex<VecDeque<u16>>,
+        current: &Mutex<Vec<u16>>,
     ) -> Result<u16> {
         let mut target = home;
         loop {
             let slot = self.slot(target);
-            let put = async { slot.reach()?.put(identity, body.clone()).await };
+            current.lock()[usize::from(identity.name.index)] = target;
+            let put = async { slot.reach_for_write()?.put(identity, body.clone()).await };
             let error = match put.await {
                 Ok(()) => return Ok(target),
                 Err(e) => e,
@@ -225,6 +257,16 @@ impl Inner {
         Ok(())
     }
 
+    /// Counts the writes that outlive their put on their drives, which take no other shard meanwhile.
+    fn mark_late(self: &Arc<Self>, distribution: &Distribution) -> Vec<LateWrite> {
+        if distribution.writes.is_empty() {
+            return Vec::new();
+        }
+        let current = distribution.current.lock();
+        let late = distribution.done.iter().zip(current.iter()).filter(|(done, _)| done.is_none());
+        late.map(|(_, slot)| LateWrite::new(Arc::clone(self), *slot)).collect()
+    }
+
     /// Waits for the writes that outlived the put and strikes them off the heal list, or removes what nobody wants.
     async fn finish_stragglers(&self, mut distribution: Distribution) {
         if distribution.writes.is_empty() {
@@ -260,7 +302,9 @@ impl Inner {
             return;
         }
         let pool = Arc::clone(self);
+        let late = self.mark_late(&distribution);
         self.background.spawn(&self.env, "pool.withdraw", async move {
+            let _late = late;
             while let Some(written) = distribution.writes.next().await {
                 if let Ok(slot) = written.result {
                     pool.remove_landed(distribution.identity.name, &[(slot, written.index)]).await;
@@ -282,7 +326,7 @@ impl Inner {
     pub(crate) async fn delete_shard(&self, slot: u16, name: ShardName) -> Result<()> {
         let slot = self.slot(slot);
         let drive: Arc<dyn Drive> = slot.reach()?;
-        drive.delete(name).await.inspect_err(|e| slot.failed(self.now(), e))
+        self.within(ASK_DEADLINE, drive.delete(name)).await.inspect_err(|e| slot.failed(self.now(), e))
     }
 
     fn too_few(&self, id: BlobId, distribution: &mut Distribution) -> Error {

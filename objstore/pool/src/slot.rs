@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use objstore_base::{Error, ErrorKind};
@@ -13,6 +14,8 @@ use crate::health::Health;
 pub(crate) struct Slot {
     pub(crate) number: u16,
     pub(crate) path: PathBuf,
+    /// Shard writes that outlived their put and are still going on.
+    pub(crate) late_writes: AtomicU32,
     mount: Mutex<Mount>,
     health: Mutex<Health>,
 }
@@ -30,7 +33,13 @@ enum Mount {
 
 impl Slot {
     pub(crate) fn away(number: u16, path: PathBuf, why: String) -> Self {
-        Self { number, path, mount: Mutex::new(Mount::Away { why }), health: Mutex::default() }
+        Self {
+            number,
+            path,
+            late_writes: AtomicU32::new(0),
+            mount: Mutex::new(Mount::Away { why }),
+            health: Mutex::default(),
+        }
     }
 
     /// `space` is what the drive said when it was mounted: placement must not move with every put.
@@ -57,6 +66,16 @@ impl Slot {
             let why = self.why_away().unwrap_or_default();
             Error::new(ErrorKind::Unavailable, "use drive").entity(self.path.display()).context(why)
         })
+    }
+
+    /// As [`Self::reach`], for a shard: a drive that is still busy with an earlier put's takes no other, so that what
+    /// a hanging drive holds in memory stays bounded.
+    pub(crate) fn reach_for_write(&self) -> Result<Arc<dyn Drive>, Error> {
+        if self.late_writes.load(Ordering::Acquire) > 0 {
+            let why = "it is behind with an earlier shard";
+            return Err(Error::new(ErrorKind::TimedOut, "put shard").entity(self.path.display()).context(why));
+        }
+        self.reach()
     }
 
     pub(crate) fn why_away(&self) -> Option<String> {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures::future::join_all;
 use objstore_base::{BlobId, Error, ErrorKind, Result};
@@ -9,6 +10,9 @@ use objstore_shard::{DriveUuid, PoolUuid, ShardName};
 
 use crate::layout::Survey;
 use crate::pool::Inner;
+
+/// A description waits for a shard, but not for ever.
+const VERIFY_DEADLINE: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 pub(crate) struct Counters {
@@ -121,7 +125,7 @@ impl BlobDescription {
 
 impl Inner {
     pub(crate) async fn status(&self) -> PoolStatus {
-        let spaces = join_all(self.slots.iter().map(|slot| async { slot.reach()?.space().await })).await;
+        let spaces = self.ask_all(|drive| Box::pin(async move { drive.space().await })).await;
         let now = self.now();
         let drives = self.slots.iter().zip(spaces).map(|(slot, space)| {
             let (errors, last_error) = slot.errors();
@@ -181,7 +185,8 @@ impl Inner {
     /// The blob's length as the shard's header has it, when all of the shard verifies.
     async fn verify_shard(&self, slot: u16, name: ShardName) -> Result<u64> {
         let slot = self.slot(slot);
-        let header = slot.reach()?.verify(name).await.inspect_err(|e| {
+        let drive = slot.reach()?;
+        let header = self.within(VERIFY_DEADLINE, drive.verify(name)).await.inspect_err(|e| {
             slot.failed(self.now(), e);
             if e.kind() == ErrorKind::Corrupt {
                 self.counters.corrupt();

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use objstore_base::{BlobId, BlobStore, ErrorKind};
 use objstore_env::sim::{Effect, Fault, Ops, When};
@@ -24,15 +24,19 @@ enum Failure {
 const FAILURES: [Failure; 5] =
     [Failure::ReadEio, Failure::WriteEio, Failure::NoSpace, Failure::MissingDirectory, Failure::ReadOnly];
 
-fn strike(site: &Site, drive: &PathBuf, failure: Failure) {
-    let errno = |ops, code| Fault::new(drive, ops, When::Always, Effect::Errno(code));
-    match failure {
-        Failure::ReadEio => site.world.disk().arm(errno(Ops::READ | Ops::OPEN, EIO)),
-        Failure::WriteEio => site.world.disk().arm(errno(Ops::WRITE | Ops::SYNC, EIO)),
-        Failure::NoSpace => site.world.disk().arm(errno(Ops::WRITE | Ops::CREATE, ENOSPC)),
-        Failure::ReadOnly => site.world.disk().arm(Fault::read_only(drive)),
-        Failure::MissingDirectory => return site.world.disk().vanish(drive),
+fn strike(site: &Site, drive: &Path, failure: Failure) {
+    let errno = |ops, code| Some(Fault::new(drive, ops, When::Always, Effect::Errno(code)));
+    let fault = match failure {
+        Failure::ReadEio => errno(Ops::READ | Ops::OPEN, EIO),
+        Failure::WriteEio => errno(Ops::WRITE | Ops::SYNC, EIO),
+        Failure::NoSpace => errno(Ops::WRITE | Ops::CREATE, ENOSPC),
+        Failure::ReadOnly => Some(Fault::read_only(drive)),
+        Failure::MissingDirectory => None,
     };
+    match fault {
+        Some(fault) => drop(site.world.disk().arm(fault)),
+        None => site.world.disk().vanish(drive),
+    }
 }
 
 fn case(slot: usize, failure: Failure) {

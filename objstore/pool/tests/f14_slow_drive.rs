@@ -92,6 +92,11 @@ fn f14_a_straggler_of_a_deleted_or_replaced_blob_leaves_nothing() {
     site.put(&pool, replaced, &pattern(9, 100)).expect("put");
     site.world.run(pool.stop());
     assert!((0..6).all(|slot| site.shards_of(slot, deleted).is_empty()), "nothing is left of the deleted blob");
+    assert!(
+        (0..6).all(|slot| site.shards_of(slot, replaced).len() == usize::from(slot != 1)),
+        "one put is left, and not on the late drive"
+    );
+    assert!(site.world.run(pool.heal_listed()).expect("heal").is_complete());
     assert!((0..6).all(|slot| site.shards_of(slot, replaced).len() == 1), "one put is left of the replaced blob");
     check_whole(&site, &pool, &[(replaced, pattern(9, 100))], "replaced");
 }
@@ -109,4 +114,42 @@ fn f14_hanging_drives_fail_a_put_within_its_deadline() {
     assert!(took < Duration::from_secs(31), "{took:?}");
     site.world.run(pool.stop());
     assert!((0..6).all(|slot| site.shards(slot).is_empty()), "late shards of a failed put are removed");
+}
+
+/// A drive that hangs on everything, for hours, from before the pool has seen any blob.
+#[test]
+fn f14_a_drive_that_hangs_on_every_call_holds_nothing_up() {
+    let mut site = Site::new(4, 2, 6);
+    site.config.in_flight_bytes_max = 16 * CELL as u64;
+    let pool = site.create();
+    let old = objects();
+    store(&site, &pool, &old);
+    let pool = site.reopen(pool);
+    site.world.disk().arm(Fault::new("/drives/3", Ops::ALL, When::Always, Effect::Delay(Duration::from_secs(7200))));
+    let new: Vec<_> = (100..150).map(|n| (BlobId::segment(n), pattern(n, 4 * CELL + 9))).collect();
+    let everything = async {
+        for (id, content) in &new {
+            pool.put(*id, vec![content.clone()]).await.expect("put");
+        }
+        for (id, content) in old.iter().chain(&new) {
+            assert!(pool.get(*id, 0..content.len() as u64).await.expect("get") == *content);
+        }
+        assert_eq!(pool.list(objstore_base::BlobClass::Segment, None, 100).await.expect("list").len(), 62);
+        assert!(pool.capacity().await.expect("capacity").free > 0);
+        pool.delete(old[0].0).await.expect("delete");
+        assert!(pool.get(old[0].0, 0..1).await.is_err());
+        pool.status().await
+    };
+    let (status, took) = timed(&site, everything);
+    assert_eq!(status.drives[3].state, DriveState::Away);
+    assert_eq!((status.missing_blobs, status.pending_deletions), (50, 1), "{status:?}");
+    assert!(took < Duration::from_secs(60), "{took:?} for 50 puts, 62 gets, a list and a delete");
+    site.world.disk().clear_faults();
+    site.world.run(pool.stop());
+    let pool = site.reopen(pool);
+    let report = site.heal(&pool);
+    assert!(report.is_complete(), "{report:?}");
+    check_whole(&site, &pool, &old[1..], "old");
+    check_whole(&site, &pool, &new, "new");
+    assert!((0..6).all(|slot| site.shards_of(slot, old[0].0).is_empty()), "deleted");
 }
