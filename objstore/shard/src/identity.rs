@@ -5,6 +5,7 @@ use std::path::Path;
 use objstore_base::{Error, ErrorKind, Result};
 use objstore_env::Disk;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{DriveUuid, PoolUuid};
 
@@ -15,14 +16,33 @@ pub const DRIVE_FORMAT: u32 = 1;
 /// A drive.json is about 200 bytes; something longer is not ours.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DriveIdentity {
     pub format: u32,
     pub pool: PoolUuid,
     pub drive: DriveUuid,
     /// The drive's number in its pool, from 0.
     pub slot: u16,
+}
+
+/// As it stands in the file. A rotten identity must look like damage, which a pool bears, and not like another
+/// pool's drive, which it refuses: hence the checksum.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    format: u32,
+    pool: PoolUuid,
+    drive: DriveUuid,
+    slot: u16,
+    /// 16 hex digits: XXH3 of the other fields as `format pool drive slot`.
+    checksum: String,
+}
+
+impl Stored {
+    fn sum(&self) -> String {
+        let text = format!("{} {} {} {}", self.format, self.pool, self.drive, self.slot);
+        format!("{:016x}", xxh3_64(text.as_bytes()))
+    }
 }
 
 /// The one field that every format has.
@@ -53,14 +73,47 @@ impl DriveIdentity {
             let why = format!("the drive has format {format}, this program knows {DRIVE_FORMAT}: use a newer tidegate");
             return Err(Error::new(ErrorKind::NewerFormat, "read drive identity").context(why));
         }
-        serde_json::from_slice(text).map_err(unreadable)
+        let stored: Stored = serde_json::from_slice(text).map_err(unreadable)?;
+        if stored.checksum != stored.sum() {
+            let why = "not a drive.json of this program: its checksum does not fit";
+            return Err(Error::corrupt("read drive identity", why));
+        }
+        Ok(Self { format, pool: stored.pool, drive: stored.drive, slot: stored.slot })
     }
 
     pub(crate) fn store(&self, disk: &dyn Disk, root: &Path) -> Result<()> {
         let path = root.join(IDENTITY_FILE);
         let failed = |e: std::io::Error| Error::io("write drive identity", e).entity(path.display());
-        let mut text = serde_json::to_vec_pretty(self).map_err(|e| failed(e.into()))?;
+        let Self { format, pool, drive, slot } = *self;
+        let mut stored = Stored { format, pool, drive, slot, checksum: String::new() };
+        stored.checksum = stored.sum();
+        let mut text = serde_json::to_vec_pretty(&stored).map_err(|e| failed(e.into()))?;
         text.push(b'\n');
         disk.write_atomic(&path, &text).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use objstore_env::sim::SimDisk;
+
+    use super::*;
+
+    #[test]
+    fn no_flipped_bit_makes_it_another_drive_s() {
+        let disk = SimDisk::new(1);
+        let written = DriveIdentity { format: 1, pool: PoolUuid([7; 16]), drive: DriveUuid([9; 16]), slot: 3 };
+        written.store(&disk, Path::new("/")).unwrap();
+        assert_eq!(DriveIdentity::load(&disk, Path::new("/")).unwrap(), Some(written));
+        let text = disk.read_file(Path::new("/drive.json"), FILE_BYTES_MAX).unwrap();
+        for bit in 0..text.len() * 8 {
+            let mut flipped = text.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            match DriveIdentity::decode(&flipped) {
+                // White space, or the case of a hex digit.
+                Ok(read) => assert_eq!(read, written, "bit {bit}"),
+                Err(e) => assert!(matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::NewerFormat), "bit {bit}: {e}"),
+            }
+        }
     }
 }
