@@ -19,6 +19,8 @@ impl Engine {
             let mut inode = self.inode_locked(ino)?;
             let mut directory = self.directory_locked(OP, parent)?;
             check_name(OP, name, ErrorKind::Exists)?;
+            // Who may not search the directory does not learn that the name is taken.
+            self.require_search(cx, &directory)?;
             if self.dentry_locked(parent, name)?.is_some() {
                 return Err(Error::new(ErrorKind::Exists, OP));
             }

@@ -28,6 +28,8 @@ impl Engine {
             let _stripes = self.stripes.write([parent, ino]);
             let mut directory = self.directory_locked(OP, parent)?;
             check_name(OP, name, ErrorKind::Exists)?;
+            // Who may not search the directory does not learn that the name is taken.
+            self.require_search(cx, &directory)?;
             if self.dentry_locked(parent, name)?.is_some() {
                 return Err(Error::new(ErrorKind::Exists, OP));
             }
