@@ -101,6 +101,11 @@ impl SimDisk {
         self.shared.inner.lock().power_off_after = Some(changes);
     }
 
+    /// Takes back `power_off_after`.
+    pub fn spare(&self) {
+        self.shared.inner.lock().power_off_after = None;
+    }
+
     pub fn is_off(&self) -> bool {
         self.shared.inner.lock().boot != Some(self.boot)
     }
