@@ -12,6 +12,13 @@ use crate::records::Inode;
 const DAY_SECS: i64 = 24 * 60 * 60;
 
 impl Engine {
+    /// As [`Engine::note_access`], for a read that succeeds whatever becomes of the access time.
+    pub(crate) fn renew_atime(&self, inode: &Inode) {
+        if let Err(error) = self.note_access(inode) {
+            tracing::debug!(%error, ino = inode.ino.0, "the access time stays as it was");
+        }
+    }
+
     /// Notes that `inode` was read, where its access time does not say so yet. The caller holds no stripe.
     pub(crate) fn note_access(&self, inode: &Inode) -> Result<()> {
         let now = self.now();

@@ -34,6 +34,10 @@ impl FileLocks {
         self.held.is_empty()
     }
 
+    pub(super) fn ranges(&self) -> usize {
+        self.held.len()
+    }
+
     /// Locks of others that stand in the way, the lowest first.
     pub(super) fn conflicts(
         &self,

@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 
 use super::file::FileLocks;
 
+/// Ranges held on one file: every change of a lock walks them.
+const RANGES_MAX: usize = 16_384;
 /// Waiters of the whole store: a client cannot fill the memory with them.
 const WAITERS_MAX: usize = 65_536;
 
@@ -67,6 +69,9 @@ impl LockTable {
         let mut state = self.state.lock();
         let conflict = request.kind.and_then(|kind| state.conflict(file, owner, range, kind).map(|c| (kind, c)));
         let Some((kind, _)) = conflict else {
+            if request.kind.is_some() && state.files.get(&file).is_some_and(|f| f.ranges() >= RANGES_MAX) {
+                return Err(Error::new(ErrorKind::NoSpace, "lock").entity(ino).context("too many locked ranges"));
+            }
             state.set(file, owner, range, request.kind, pid);
             return Ok(Outcome::Done);
         };

@@ -103,3 +103,13 @@ fn flock_and_byte_ranges_do_not_see_each_other() {
     let flock = LockRequest { space: LockSpace::Flock, ..request(2, 0, u64::MAX, EXCLUSIVE) };
     assert!(matches!(table.set(INO, &flock, false), Ok(Outcome::Done)));
 }
+
+#[test]
+fn the_ranges_of_one_file_are_bounded() {
+    let table = LockTable::default();
+    let refused =
+        (0..100_000).map(|n| table.set(INO, &request(1, n * 2, n * 2 + 1, EXCLUSIVE), false)).find(Result::is_err);
+    assert_eq!(refused.and_then(Result::err).map(|e| e.kind()), Some(ErrorKind::NoSpace));
+    assert!(set(&table, 1, 0, u64::MAX, None), "unlocking is always possible");
+    assert!(set(&table, 1, 0, u64::MAX, EXCLUSIVE));
+}

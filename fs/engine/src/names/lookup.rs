@@ -78,7 +78,7 @@ impl Engine {
         if inode.kind != FileKind::Symlink {
             return Err(Error::new(ErrorKind::InvalidArgument, "read symbolic link").entity(ino));
         }
-        self.note_access(&inode)?;
+        self.renew_atime(&inode);
         Ok(bytes::Bytes::copy_from_slice(&inode.target))
     }
 }

@@ -45,7 +45,7 @@ impl Engine {
                 entry.attr = self.inode(entry.ino).ok().map(|inode| inode.attr());
             }
         }
-        self.note_access(&directory)?;
+        self.renew_atime(&directory);
         Ok(listing)
     }
 
