@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use cache_journal::JournalConfig;
+use cache_readcache::ReadCacheConfig;
 use cache_writeback::WriteBackConfig;
+
+/// Frames from the pool kept on the local disk, beside the segments that are still there.
+const READ_CACHE_DISK_BYTES: u64 = 4 << 30;
 
 /// Told which requests a journal record carries, in the order of the journal: the ground truth for tests of what a
 /// crash may lose. Called with the stripes of the changed inodes held; it must not call the engine.
@@ -32,8 +36,8 @@ pub struct EngineConfig {
     pub dentry_cache_entries: usize,
     /// Bytes of small writes gathered before they become frames.
     pub gather_bytes_max: usize,
-    /// Bytes of frames from the pool kept in memory.
-    pub frame_cache_bytes: usize,
+    /// What is kept of the pool in memory and on the local disk.
+    pub read_cache: ReadCacheConfig,
     /// Index bytes in memory beyond which they are flushed.
     pub index_unflushed_bytes_max: u64,
     /// Owner and permission bits of the root directory of a new store.
@@ -46,14 +50,15 @@ pub struct EngineConfig {
 impl EngineConfig {
     /// The defaults for a store whose journal and write-back are configured so.
     pub fn new(journal: JournalConfig, write_back: WriteBackConfig) -> Self {
+        let read_cache = ReadCacheConfig::new(journal.dir.with_file_name("cache"), READ_CACHE_DISK_BYTES);
         Self {
+            read_cache,
             journal,
             write_back,
             atime: Atime::default(),
             inode_cache_entries: 128 << 10,
             dentry_cache_entries: 128 << 10,
             gather_bytes_max: 64 << 20,
-            frame_cache_bytes: 128 << 20,
             index_unflushed_bytes_max: 64 << 20,
             root_uid: 0,
             root_gid: 0,

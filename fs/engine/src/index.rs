@@ -122,6 +122,7 @@ impl Engine {
         for task in tasks {
             task.join().await;
         }
+        self.stop_data().await;
         self.flush_gathered_all()?;
         self.write_back.stop().await;
         self.journal.commit_async(self.journal.last()).await?;

@@ -60,7 +60,7 @@ impl Engine {
     /// Of the journal's disk and of the index.
     pub async fn drop_local_copies(self: &Arc<Self>) -> Result<u64> {
         self.flush_index().await?;
-        self.data.forget_frames();
+        self.drop_fetched().await?;
         let journal = Arc::clone(&self.journal);
         self.env.blocking(move || journal.retire(0)).await
     }

@@ -53,7 +53,7 @@ impl Engine {
             handles: Handles::new(),
             orphans: Orphans::new(),
             locks: LockTable::default(),
-            data: DataState::new(&config, Arc::clone(&store)),
+            data: DataState::new(&env, &config, Arc::clone(&store)),
             renames: Mutex::new(()),
             gate: RwLock::new(()),
             counters: Counters::load(&*meta)?,

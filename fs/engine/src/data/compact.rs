@@ -253,6 +253,7 @@ impl Engine {
     async fn delete_segment(&self, segment: SegmentId) -> Result<()> {
         self.store.delete(BlobId::segment(segment.0)).await?;
         self.data.blobs.forget(segment);
+        self.data.read_cache.forget(segment);
         let mut change = Change::background();
         change.batch.delete(Column::Segment, &segment_key(segment));
         change.batch.delete(Column::Segment, &segment_facts_key(segment));

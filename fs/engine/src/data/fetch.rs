@@ -1,83 +1,16 @@
-//! Fetching frames from the pool: neighbouring frames with one ranged get, one fetch however many readers wait, and
-//! the frames kept in memory within a budget.
-//!
-//! What is kept was verified when it came from the pool and has not touched a medium since. A frame's name is for
-//! ever, so an entry can be useless but never wrong.
+//! Fetching frames from the pool: neighbouring frames with one ranged get, through the read cache, which lets one
+//! fetch serve everyone who waits.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use cache_journal::{FRAME_BYTES_MAX, FrameId, FrameNo, SegmentId};
+use cache_journal::{FrameId, FrameNo, SegmentId};
 use cache_writeback::SegmentBlobs;
 use objstore_base::{Error, ErrorKind, Result};
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{OptionsBuilder, Weighter};
 
 use super::read::{Piece, part_of};
 use crate::engine::Engine;
-
-#[derive(Clone)]
-struct ByLength;
-
-impl Weighter<FrameId, Bytes> for ByLength {
-    fn weight(&self, _: &FrameId, bytes: &Bytes) -> u64 {
-        bytes.len() as u64
-    }
-}
-
-/// Hashes the same way in every run, so that a simulation with one seed evicts the same frames.
-type FixedHash = BuildHasherDefault<DefaultHasher>;
-
-/// Frames of the pool in memory.
-pub(crate) struct Frames {
-    cache: Cache<FrameId, Bytes, ByLength, FixedHash>,
-}
-
-impl Frames {
-    pub(crate) fn new(bytes_max: usize) -> Self {
-        let options = OptionsBuilder::new()
-            .shards(4)
-            .estimated_items_capacity((bytes_max / FRAME_BYTES_MAX).max(16) * 4)
-            .weight_capacity(bytes_max as u64)
-            .build()
-            .expect("capacities are set: nothing is missing from the options");
-        let cache = Cache::with_options(options, ByLength, FixedHash::default(), DefaultLifecycle::default());
-        Self { cache }
-    }
-
-    /// Keeps nothing of what it has.
-    pub(crate) fn clear(&self) {
-        self.cache.clear();
-    }
-
-    /// The bytes of `frames` (ascending, each once).
-    async fn get(&self, blobs: &SegmentBlobs, frames: &[FrameId]) -> Result<BTreeMap<FrameId, Bytes>> {
-        let mut found = BTreeMap::new();
-        let mut missing = Vec::new();
-        // Readers claim what they will fetch in ascending order, so that they never wait for each other in a circle.
-        for frame in frames {
-            match self.cache.get_value_or_guard_async(frame).await {
-                Ok(bytes) => drop(found.insert(*frame, bytes)),
-                Err(guard) => missing.push((*frame, guard)),
-            }
-        }
-        let mut wanted: BTreeMap<SegmentId, Vec<FrameNo>> = BTreeMap::new();
-        for (frame, _) in &missing {
-            wanted.entry(frame.segment).or_default().push(frame.frame);
-        }
-        for (segment, frames) in wanted {
-            found.extend(blobs.read_frames(segment, &frames).await?);
-        }
-        for (frame, guard) in missing {
-            if let Some(bytes) = found.get(&frame) {
-                // Where there is no room for it, the frame is simply not kept.
-                drop(guard.insert(bytes.clone()));
-            }
-        }
-        Ok(found)
-    }
-}
 
 impl Engine {
     /// Fills the parts of `bytes` that `pieces` name.
@@ -100,6 +33,21 @@ impl Engine {
         let mut frames: Vec<FrameId> = pieces.iter().map(|piece| piece.frame).collect();
         frames.sort_unstable();
         frames.dedup();
-        self.data.frames.get(&self.data.blobs, &frames).await
+        let blobs = Arc::clone(&self.data.blobs);
+        let found = self.data.read_cache.get_or_fetch_run(&frames, move |missing| Box::pin(fetch(blobs, missing)));
+        Ok(frames.iter().copied().zip(found.await?).collect())
     }
+}
+
+/// The bytes of `frames`, ascending, segment by segment.
+async fn fetch(blobs: Arc<SegmentBlobs>, frames: Vec<FrameId>) -> Result<Vec<(FrameId, Bytes)>> {
+    let mut wanted: BTreeMap<SegmentId, Vec<FrameNo>> = BTreeMap::new();
+    for frame in &frames {
+        wanted.entry(frame.segment).or_default().push(frame.frame);
+    }
+    let mut found = Vec::with_capacity(frames.len());
+    for (segment, numbers) in wanted {
+        found.extend(blobs.read_frames(segment, &numbers).await?);
+    }
+    Ok(found)
 }

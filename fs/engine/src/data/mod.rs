@@ -39,10 +39,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use cache_journal::SegmentId;
+use cache_readcache::{ReadCache, ReadCacheStats};
 use cache_writeback::SegmentBlobs;
 use fs_api::HandleId;
 use futures::future::FutureExt;
-use objstore_base::{BlobStore, ErrorKind, Result};
+use objstore_base::{BlobClass, BlobStore, ErrorKind, Result};
+use objstore_env::Env;
 
 pub use check::CheckReport;
 pub use checkpoint::CheckpointReport;
@@ -74,8 +77,8 @@ pub(crate) struct DataState {
     moved: forward::Moved,
     pins: pins::Pins,
     room: write::Room,
-    blobs: SegmentBlobs,
-    frames: fetch::Frames,
+    blobs: Arc<SegmentBlobs>,
+    read_cache: Arc<ReadCache>,
     ahead: ahead::ReadAhead,
     /// One checkpoint at a time.
     checkpoints: tokio::sync::Mutex<()>,
@@ -85,25 +88,20 @@ pub(crate) struct DataState {
 }
 
 impl DataState {
-    pub(crate) fn new(config: &EngineConfig, store: Arc<dyn BlobStore>) -> Self {
+    pub(crate) fn new(env: &Env, config: &EngineConfig, store: Arc<dyn BlobStore>) -> Self {
         Self {
             gathers: gather::Gathers::new(config.gather_bytes_max),
             trims: resize::Trims::default(),
             moved: forward::Moved::default(),
             pins: pins::Pins::default(),
             room: write::Room::default(),
-            blobs: SegmentBlobs::new(store, TABLE_CACHE_BYTES),
-            frames: fetch::Frames::new(config.frame_cache_bytes),
+            blobs: Arc::new(SegmentBlobs::new(store, TABLE_CACHE_BYTES)),
+            read_cache: ReadCache::open(env.clone(), config.read_cache.clone()),
             ahead: ahead::ReadAhead::default(),
             checkpoints: tokio::sync::Mutex::new(()),
             checkpoint_lsn: AtomicU64::new(0),
             compactor: tokio::sync::Mutex::default(),
         }
-    }
-
-    /// Drops the frames of the pool that are kept in memory.
-    pub(crate) fn forget_frames(&self) {
-        self.frames.clear();
     }
 
     fn checkpoint_lsn(&self) -> u64 {
@@ -133,6 +131,24 @@ impl Engine {
     /// Forgets what was learned of how `handle` reads.
     pub(crate) fn forget_handle(&self, handle: HandleId) {
         self.data.ahead.forget(handle);
+    }
+
+    /// What the read cache holds and how often it helped.
+    pub fn read_cache_stats(&self) -> ReadCacheStats {
+        self.data.read_cache.stats()
+    }
+
+    /// Forgets the frames that were fetched from the pool.
+    pub(crate) async fn drop_fetched(&self) -> Result<()> {
+        for id in checkpoint::list_all(&*self.store, BlobClass::Segment).await? {
+            self.data.read_cache.forget(SegmentId(id.number));
+        }
+        Ok(())
+    }
+
+    /// Ends what this module runs beside the workers.
+    pub(crate) async fn stop_data(&self) {
+        self.data.read_cache.stop().await;
     }
 
     /// Starts the workers of this module.

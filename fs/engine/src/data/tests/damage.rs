@@ -1,7 +1,7 @@
 //! Bytes that are lost are an error that names the file, never zeros; `check` finds what does not add up.
 
 use fs_api::Ino;
-use fs_meta::{Batch, Column, MetaStore};
+use fs_meta::{Batch, Column};
 use objstore_base::{BlobClass, BlobId, BlobStore, ErrorKind};
 
 use super::world::{World, noise};
@@ -12,7 +12,10 @@ fn blobs(world: &World) -> Vec<BlobId> {
 }
 
 fn uploaded(files: u64) -> (World, Vec<Ino>) {
-    let world = World::with(|config| config.frame_cache_bytes = 0);
+    let world = World::with(|config| {
+        config.read_cache.memory_bytes_max = 0;
+        config.read_cache.disk_bytes_max = 0;
+    });
     let inos: Vec<Ino> = (0..files).map(|n| world.create(&format!("file-{n}"))).collect();
     for (n, ino) in inos.iter().enumerate() {
         world.write(*ino, 0, &noise(n as u64, 300_000));
