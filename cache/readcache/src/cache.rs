@@ -256,6 +256,14 @@ impl ReadCache {
         }
     }
 
+    /// Forgets everything: the next reads come from the pool.
+    pub fn clear(&self) {
+        self.memory.clear();
+        if let Some(disk) = &self.disk {
+            disk.clear();
+        }
+    }
+
     /// Ends the writer of the disk level; later frames stay in memory only.
     pub async fn stop(&self) {
         let writer = {

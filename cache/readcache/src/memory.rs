@@ -57,6 +57,10 @@ impl Memory {
         self.0.retain(|frame, _| frame.segment != segment);
     }
 
+    pub(crate) fn clear(&self) {
+        self.0.clear();
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         self.0.weight()
     }

@@ -17,7 +17,7 @@ mod tree;
 pub use command::{Finished, Run};
 pub use frozen::FrozenDisk;
 pub use guest::Guest;
-pub use site::{Site, SiteOptions};
+pub use site::{Site, SiteOptions, is_mounted};
 pub use tree::{Pattern, fill_tree};
 
 use std::path::{Path, PathBuf};

@@ -252,6 +252,11 @@ impl DiskLevel {
         }
     }
 
+    /// Forgets every frame; the files are overwritten as room is needed.
+    pub(crate) fn clear(&self) {
+        self.state.lock().index.clear();
+    }
+
     pub(crate) fn forget(&self, segment: SegmentId) {
         let mut state = self.state.lock();
         let range = FrameId::new(segment, Default::default())..FrameId::new(segment.next(), Default::default());
