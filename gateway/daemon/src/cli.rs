@@ -135,7 +135,9 @@ mod tests {
     fn command_line_is_consistent_and_documents_its_exit_codes() {
         Cli::command().debug_assert();
         let help = Cli::command().render_long_help().to_string();
-        for part in ["mount", "umount", "status", "info", "pool", "doctor", "flush", "check", "cache", "recover", "3  no store"] {
+        for part in
+            ["mount", "umount", "status", "info", "pool", "doctor", "flush", "check", "cache", "recover", "3  no store"]
+        {
             assert!(help.contains(part), "{part}");
         }
     }

@@ -93,7 +93,11 @@ impl CheckOutcome {
             self.extents,
             self.frames,
             show_bytes(self.file_bytes),
-            if self.findings_total == 0 { "all as it should be".to_owned() } else { format!("{} findings", self.findings_total) }
+            if self.findings_total == 0 {
+                "all as it should be".to_owned()
+            } else {
+                format!("{} findings", self.findings_total)
+            }
         );
         for finding in &self.findings {
             text.push('\n');

@@ -41,7 +41,7 @@ pub(crate) fn is_empty_directory(path: &Path) -> io::Result<bool> {
     Ok(std::fs::read_dir(path)?.next().is_none())
 }
 
-/// Whether `/dev/fuse` can be opened for reading and writing.
-pub(crate) fn open_fuse_device() -> io::Result<()> {
-    std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").map(drop)
+/// A new connection to the kernel's FUSE; nothing is mounted on it yet.
+pub(crate) fn open_fuse_device() -> io::Result<std::fs::File> {
+    std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse")
 }

@@ -1,6 +1,8 @@
 //! Making a mount: options, the session's threads, its end.
 
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
@@ -8,6 +10,9 @@ use std::sync::{Arc, OnceLock};
 use fs_api::Vfs;
 use fuser::{Config, MountOption, Session, SessionACL};
 use futures::channel::oneshot;
+use nix::errno::Errno;
+use nix::libc;
+use nix::mount::MsFlags;
 use nix::unistd::geteuid;
 use objstore_base::{BoxFuture, Error, ErrorKind, Result};
 use objstore_env::Env;
@@ -17,7 +22,7 @@ use tracing::debug;
 use crate::door::Door;
 use crate::filesystem::REQUEST_BYTES_MAX;
 use crate::host;
-use crate::mountpoint::{MountPoint, SOURCE_PREFIX, find_mount, mount_helper};
+use crate::mountpoint::{Busy, MountPoint, SOURCE_PREFIX, find_mount, mount_helper, unmount};
 
 /// How a mount looks and works.
 pub struct MountOptions {
@@ -87,7 +92,7 @@ pub fn mount(
         threads: options.threads,
         threads_waiting: AtomicUsize::new(0),
     };
-    let session = Session::new(door, &path, &config).map_err(|error| refused(&path, error))?;
+    let session = session(door, &path, &options.data, &config)?;
     if notifier.set(session.notifier()).is_err() {
         return Err(Error::new(ErrorKind::Internal, "mount").entity(path.display()));
     }
@@ -101,26 +106,69 @@ pub fn mount(
     Ok(Mount { path, ended })
 }
 
-fn config(options: &MountOptions) -> Result<Config> {
-    let data = options.data.to_str().ok_or_else(|| {
+/// Root mounts directly; others, and root where the kernel refuses it, through the helper of libfuse.
+fn session(door: Door, path: &Path, data: &Path, config: &Config) -> Result<Session<Door>> {
+    if geteuid().is_root()
+        && let Some(device) = mount_directly(path, data)?
+    {
+        // Not by fuser: its session would unmount the path once more at its end, and whatever stands there then.
+        return Session::from_fd(door, device, SessionACL::All, config.clone()).map_err(|error| {
+            if let Err(left) = unmount(path, Busy::Detach) {
+                debug!(error = %left, "the unused mount stays");
+            }
+            refused(path, error)
+        });
+    }
+    Session::new(door, path, config).map_err(|error| refused(path, error))
+}
+
+/// Makes the mount and gives the device that serves it; `None` where this process may not.
+fn mount_directly(path: &Path, data: &Path) -> Result<Option<OwnedFd>> {
+    const OP: &str = "mount";
+    let failed = |error: io::Error| Error::io(OP, error).entity(path.display());
+    let device = host::open_fuse_device().map_err(failed)?;
+    let root_mode = host::metadata(path).map_err(failed)?.mode() & libc::S_IFMT;
+    // Without NODEV and NOSUID devices and setuid programs work, as on a local filesystem.
+    let options = format!(
+        "fd={},rootmode={root_mode:o},user_id=0,group_id=0,default_permissions,allow_other",
+        device.as_raw_fd()
+    );
+    let source = source(data)?;
+    match nix::mount::mount(
+        Some(source.as_str()),
+        path,
+        Some("fuse.tidegate"),
+        MsFlags::empty(),
+        Some(options.as_str()),
+    ) {
+        Ok(()) => Ok(Some(device.into())),
+        Err(Errno::EPERM) => Ok(None),
+        Err(errno) => Err(failed(errno.into())),
+    }
+}
+
+/// What the kernel's list of mounts says.
+fn source(data: &Path) -> Result<String> {
+    let data = data.to_str().ok_or_else(|| {
         Error::new(ErrorKind::InvalidArgument, "mount")
-            .entity(options.data.display())
+            .entity(data.display())
             .context("the data folder's path is not UTF-8: choose another")
     })?;
+    Ok(format!("{SOURCE_PREFIX}{data}"))
+}
+
+fn config(options: &MountOptions) -> Result<Config> {
     let mut config = Config::default();
     config.n_threads = Some(options.threads.max(2));
     config.clone_fd = false;
-    let source = MountOption::FSName(format!("{SOURCE_PREFIX}{data}"));
-    config.mount_options = vec![source, MountOption::DefaultPermissions];
+    let (source, subtype) = (MountOption::FSName(source(&options.data)?), MountOption::Subtype("tidegate".to_owned()));
+    config.mount_options = vec![source, subtype, MountOption::DefaultPermissions];
     if geteuid().is_root() {
         config.acl = SessionACL::All;
         config.mount_options.extend([MountOption::Dev, MountOption::Suid]);
-        // Root mounts without the helper, and there fuser passes no subtype by itself.
-        config.mount_options.push(MountOption::CUSTOM("subtype=tidegate".to_owned()));
     } else {
         config.acl = SessionACL::Owner;
         config.mount_options.extend([MountOption::NoDev, MountOption::NoSuid]);
-        config.mount_options.push(MountOption::Subtype("tidegate".to_owned()));
     }
     Ok(config)
 }
@@ -131,13 +179,13 @@ fn config(options: &MountOptions) -> Result<Config> {
 /// With what to do: load the module, install the helper, run as root.
 pub fn check_device() -> Result<()> {
     const OP: &str = "open";
-    host::open_fuse_device().map_err(|error| {
+    host::open_fuse_device().map(drop).map_err(|error| {
         let advice = match error.raw_os_error() {
-            Some(nix::libc::ENOENT) => {
+            Some(libc::ENOENT) => {
                 "FUSE is not there: load it with `modprobe fuse` (in a container: pass the device in)"
             }
-            Some(nix::libc::ENODEV | nix::libc::ENXIO) => "this kernel has no FUSE: load it with `modprobe fuse`",
-            Some(nix::libc::EACCES | nix::libc::EPERM) => {
+            Some(libc::ENODEV | libc::ENXIO) => "this kernel has no FUSE: load it with `modprobe fuse`",
+            Some(libc::EACCES | libc::EPERM) => {
                 "no permission: run as root, or make the device readable and writable for this user"
             }
             _ => "FUSE cannot be used",

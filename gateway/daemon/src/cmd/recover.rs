@@ -69,7 +69,11 @@ fn set_aside(layout: &Layout) -> Result<Option<PathBuf>, Failure> {
     }
     let free = (1..1000).map(|n| layout.data.join(format!("index.old-{n}"))).find(|path| host::metadata(path).is_err());
     let Some(aside) = free else {
-        return Err(Failure::refuse("set the old index aside", index.display(), "a thousand are kept already: remove some"));
+        return Err(Failure::refuse(
+            "set the old index aside",
+            index.display(),
+            "a thousand are kept already: remove some",
+        ));
     };
     host::rename(&index, &aside).map_err(|error| Failure::refuse("set the old index aside", index.display(), error))?;
     Ok(Some(aside))

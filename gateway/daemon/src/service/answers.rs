@@ -13,7 +13,9 @@ use crate::control::{Answer, Control, Request, Stop};
 use crate::exit::Failure;
 use crate::host;
 use crate::pool_reports::{heal_outcome, pool_report, shard_report};
-use crate::reports::{CheckOutcome, DropOutcome, ExtentReport, HealOutcome, InfoReport, PoolReport, Progress, SegmentReport, StatusReport};
+use crate::reports::{
+    CheckOutcome, DropOutcome, ExtentReport, HealOutcome, InfoReport, PoolReport, Progress, SegmentReport, StatusReport,
+};
 use crate::units::show_bytes;
 
 /// Extents that one `info` lists; a file of 4 TiB written at once has 16 million, and nobody reads them.

@@ -30,8 +30,8 @@ use crate::settings::Settings;
 use crate::store::{self, Layout, Plan, StoreFile};
 use crate::units::Code;
 
-pub(crate) use opening::pool_config;
 use crate::{board, failpoints, output, resources, signals};
+pub(crate) use opening::pool_config;
 
 /// Threads that run tasks. Session threads answer most requests themselves; these carry waits and background work.
 const WORKER_THREADS_MIN: usize = 2;
