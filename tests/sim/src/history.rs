@@ -1,0 +1,408 @@
+//! [`History`]: one seed's worth of operations through the store and the model.
+//!
+//! Every answer is compared. After a crash the store must be a prefix of the order of its commits, no older than what
+//! was acknowledged as durable; the model then goes on from that prefix. The model's history is the order of commits,
+//! not of calls: a gathered write counts from when it is settled.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
+
+use fs_api::{Context, Durability, Target, Vfs};
+use fs_engine::Compaction;
+use futures::FutureExt;
+use objstore_base::{ErrorKind, Result};
+use objstore_env::sim::{SimRng, Survival};
+use objstore_env::{Clock, Rng};
+use tests_model::Model;
+use tests_model::compare::{Depth, Tree, difference, dump};
+
+use crate::drives::break_drive;
+use crate::execute::{Nodes, Outcome, execute};
+use crate::generate::{Generator, Known, Step};
+use crate::op::{Action, Key, Op, Via};
+use crate::recovery::{Base, Entry, find_prefix, model_tree, root};
+use crate::store::{Settings, SimStore};
+
+/// Virtual time that one step may take: far more than any retry or back-off adds up to.
+const STEP_TIME_MAX: Duration = Duration::from_secs(3600);
+
+/// Longer than the pool avoids a drive after its last error.
+const SUSPICION: Duration = Duration::from_secs(120);
+/// Steps of one round of compaction.
+const COMPACTION_STEPS: usize = 8;
+
+/// What a history did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub calls: u64,
+    pub commits: u64,
+    pub crashes: u64,
+    pub restarts: u64,
+    /// Commits that a crash took away, as it may.
+    pub lost: u64,
+}
+
+/// One run; see the module.
+pub struct History {
+    seed: u64,
+    store: SimStore,
+    generator: Generator,
+    model: Model,
+    model_nodes: Nodes,
+    engine_nodes: Nodes,
+    base: Base,
+    entries: BTreeMap<u64, Entry>,
+    /// Which requests changed a node in this epoch.
+    touched: BTreeMap<Key, Vec<u64>>,
+    /// Writes that must be in the log once their file is synced.
+    owed: BTreeMap<Key, Vec<u64>>,
+    /// The position in the order of commits up to which everything is acknowledged.
+    acknowledged: usize,
+    /// The drive that is bad: until everything it missed is made good it stays the only one.
+    broken: Option<usize>,
+    log: Vec<String>,
+    summary: Summary,
+}
+
+impl History {
+    /// Runs `steps` steps from `seed`.
+    ///
+    /// # Panics
+    /// With the seed, the steps and the difference, where the store breaks a promise.
+    pub fn run(seed: u64, steps: usize) -> Summary {
+        let settings = Settings::random(&SimRng::stream(seed, 101));
+        let shown = format!("{settings:?}");
+        let store = SimStore::new(seed, settings).unwrap_or_else(|e| panic!("SEED={seed}: a new store: {e}"));
+        let mut history = Self::new(seed, store);
+        history.log.push(shown);
+        let outcome = catch_unwind(AssertUnwindSafe(|| history.steps(steps)));
+        if let Err(panic) = outcome {
+            eprintln!("history of SEED={seed}:\n{}", history.log.join("\n"));
+            resume_unwind(panic);
+        }
+        history.summary
+    }
+
+    fn new(seed: u64, store: SimStore) -> Self {
+        let model = Model::with_root(0, 0, 0o777);
+        let base = Base { state: model.snapshot(), nodes: Nodes::new() };
+        Self {
+            seed,
+            store,
+            generator: Generator::new(seed),
+            model,
+            model_nodes: Nodes::new(),
+            engine_nodes: Nodes::new(),
+            base,
+            entries: BTreeMap::new(),
+            touched: BTreeMap::new(),
+            owed: BTreeMap::new(),
+            acknowledged: 0,
+            broken: None,
+            log: Vec::new(),
+            summary: Summary::default(),
+        }
+    }
+
+    fn steps(&mut self, count: usize) {
+        for _ in 0..count {
+            let known = Known::of(&self.model, |ino| self.model_nodes.key(ino), self.model_nodes.slots());
+            let step = self.generator.step(&known);
+            self.log.push(format!("{step:?}"));
+            self.step(step);
+            if self.store.disk().is_off() {
+                self.log.push("  the power went".to_owned());
+                let survival = Survival::ALL[self.store.world().rng().below(4) as usize];
+                self.crash(survival);
+            }
+        }
+        // What was doomed and not reached does not come any more.
+        self.store.disk().spare();
+        self.compare("at the end");
+        self.check("at the end");
+        self.restart();
+    }
+
+    fn fail(&self, why: &str) -> ! {
+        panic!("SEED={}: {why}", self.seed)
+    }
+
+    /// Runs a future of the store; one that never answers is a finding. `None` where the power went meanwhile: a
+    /// dead disk is tried again for ever.
+    fn wait<T>(&self, what: &str, future: impl Future<Output = T>) -> Option<T> {
+        let clock = self.store.world().clock();
+        let limit = async {
+            let until = clock.monotonic() + STEP_TIME_MAX;
+            while clock.monotonic() < until && !self.store.disk().is_off() {
+                clock.sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let outcome = self.store.world().run(async {
+            tokio::select! {
+                biased;
+                outcome = future => Some(outcome),
+                () = limit => None,
+            }
+        });
+        if outcome.is_none() && !self.store.disk().is_off() {
+            self.fail(&format!("{what} never ends"));
+        }
+        outcome
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Call(op) => self.call(op),
+            Step::Flush => {
+                let engine = self.store.engine().clone();
+                let flushed = self.wait("flush", engine.flush());
+                self.background("flush", flushed);
+            }
+            Step::Compact => self.compact(),
+            Step::Checkpoint => {
+                let engine = self.store.engine().clone();
+                let done = self.wait("checkpoint", engine.checkpoint());
+                self.background("checkpoint", done.map(|done| done.map(drop)));
+            }
+            Step::Pass(duration) => self.store.world().pass(duration),
+            Step::JumpWall(nanos) => self.store.world().clock().jump_wall(nanos),
+            Step::Break(drive, fault) => {
+                let drive = *self.broken.get_or_insert(drive);
+                break_drive(self.store.disk(), drive, fault);
+            }
+            Step::Mend => {
+                self.store.disk().clear_faults();
+                self.broken = None;
+                // The pool has not trusted the drive for a while.
+                self.store.world().pass(SUSPICION);
+                let pool = self.store.pool().clone();
+                let healed = self.wait("heal", pool.heal(|_| {}));
+                self.background("heal", healed.map(|healed| healed.map(drop)));
+            }
+            Step::Restart => self.restart(),
+            Step::Crash(survival) => self.crash(survival),
+            Step::Doom(changes) => self.store.disk().power_off_after(changes),
+        }
+    }
+
+    fn compact(&self) {
+        let engine = self.store.engine().clone();
+        for _ in 0..COMPACTION_STEPS {
+            let step = self.wait("compaction", engine.compact_step());
+            if matches!(step, None | Some(Ok(Compaction::Idle))) {
+                return;
+            }
+            self.background("compaction", step.map(|step| step.map(drop)));
+        }
+    }
+
+    /// I1 and I6: everything counted again.
+    fn check(&self, when: &str) {
+        let engine = self.store.engine().clone();
+        match self.wait("check", engine.check()) {
+            Some(Ok(report)) if report.is_clean() => {}
+            Some(Ok(report)) => self.fail(&format!("{when}, a check finds:\n{}", report.findings.join("\n"))),
+            Some(Err(_)) if self.store.disk().is_off() => {}
+            Some(Err(error)) => self.fail(&format!("{when}, the check fails: {error}")),
+            None => {}
+        }
+    }
+
+    /// The result of what no client asked for: it succeeds while the power is on.
+    fn background(&self, what: &str, result: Option<Result<()>>) {
+        if let Some(Err(error)) = result
+            && !self.store.disk().is_off()
+        {
+            self.fail(&format!("{what}: {error}"));
+        }
+    }
+
+    // Calls ------------------------------------------------------------------------------------------------------
+
+    fn call(&mut self, op: Op) {
+        self.summary.calls += 1;
+        let entry = self.entry(&op);
+        let written = op.action.written().and_then(|via| self.model_nodes.key_of(via));
+        let engine = self.store.engine().clone();
+        let mut nodes = self.engine_nodes.clone();
+        let outcome = self.wait("call", execute(&*engine, &mut nodes, &op));
+        self.engine_nodes = nodes;
+        let outcome = outcome.unwrap_or(Outcome::Failed(ErrorKind::Io));
+        let invisible = entry.invisible;
+        self.entries.insert(op.request, entry);
+        if self.store.disk().is_off() && outcome.is_failure() {
+            // Whether it happened is open; if it was committed, the order of commits says so.
+            return;
+        }
+        let expected = execute(&self.model, &mut self.model_nodes, &op).now_or_never();
+        let expected = expected.expect("the model never waits");
+        if outcome != expected {
+            self.fail(&format!("{op:?}:\n  store {outcome:?}\n  model {expected:?}"));
+        }
+        if !outcome.is_failure() && !invisible {
+            self.note(&op, written, &outcome);
+        }
+        if !outcome.is_failure() {
+            self.acknowledge(&op, written);
+        }
+    }
+
+    /// How the call is repeated after a crash. Made before it runs: afterwards an append's offset is not known.
+    fn entry(&self, op: &Op) -> Entry {
+        let mut replay = Op { durability: Durability::Buffered, ..op.clone() };
+        let mut invisible = false;
+        if let Some(via) = op.action.written()
+            && let Some(key) = self.model_nodes.key_of(via)
+            && let Some(attr) = self.model_attr(key)
+        {
+            invisible = attr.nlink == 0;
+            replay.action = by_inode(&op.action, key, self.model_nodes.is_append(via).then_some(attr.size));
+        }
+        if let Action::Create { slot, .. } = &mut replay.action {
+            *slot = None;
+        }
+        Entry { replay, invisible }
+    }
+
+    fn model_attr(&self, key: Key) -> Option<fs_api::Attr> {
+        let ino = self.model_nodes.ino(key)?;
+        self.model.getattr(&root(), Target::inode(ino)).now_or_never()?.ok()
+    }
+
+    /// Remembers what the call changed.
+    fn note(&mut self, op: &Op, written: Option<Key>, outcome: &Outcome) {
+        for key in op.action.touched(op.request).into_iter().chain(written) {
+            self.touched.entry(key).or_default().push(op.request);
+        }
+        if let (Action::Write { .. }, Some(key), Outcome::Count(1..)) = (&op.action, written, outcome) {
+            self.owed.entry(key).or_default().push(op.request);
+        }
+    }
+
+    /// What the answer promises about durability.
+    fn acknowledge(&mut self, op: &Op, written: Option<Key>) {
+        let commits = self.store.commits();
+        let position = match &op.action {
+            Action::Sync => commits.position(),
+            Action::Fsync { via, .. } => {
+                let Some(key) = self.model_nodes.key_of(*via) else { return };
+                self.check_owed(key);
+                commits.behind(self.touched.get(&key).map_or(&[], Vec::as_slice))
+            }
+            _ if op.durability == Durability::Synced => commits.behind(&[op.request]),
+            Action::Write { via: via @ Via::Handle(_), .. } if self.model_nodes.is_sync(*via) => {
+                written.inspect(|key| self.check_owed(*key));
+                commits.behind(&[op.request])
+            }
+            _ => return,
+        };
+        self.acknowledged = self.acknowledged.max(position);
+        let (durable, promised) = (self.store.engine().journal().durable().0, commits.lsn_before(self.acknowledged));
+        if durable < promised && !self.store.disk().is_off() {
+            self.fail(&format!("{op:?} is acknowledged, it needs LSN {promised}, but only {durable} is durable"));
+        }
+    }
+
+    /// A synced file has no write that is not in the log.
+    fn check_owed(&self, key: Key) {
+        let linked = self.model_attr(key).is_some_and(|attr| attr.nlink > 0);
+        let owed = self.owed.get(&key).filter(|_| linked);
+        for request in owed.into_iter().flatten() {
+            if !self.store.commits().carries(*request) {
+                self.fail(&format!("node {key} was synced, but its write {request} is in no record"));
+            }
+        }
+    }
+
+    // Starts -----------------------------------------------------------------------------------------------------
+
+    /// `None` where the power went.
+    fn engine_tree(&self) -> Option<Tree> {
+        let engine = self.store.engine().clone();
+        let cx: Context = root();
+        match self.wait("reading everything", dump(&*engine as &dyn Vfs, &cx, Depth::default()))? {
+            Ok(tree) => Some(tree),
+            Err(_) if self.store.disk().is_off() => None,
+            Err(error) => self.fail(&format!("reading everything: {error}")),
+        }
+    }
+
+    fn compare(&self, when: &str) {
+        let Some(tree) = self.engine_tree() else { return };
+        let different = difference(&model_tree(&self.model), &tree);
+        if !different.is_empty() {
+            self.fail(&format!("{when}, model (left) and store (right) differ:\n{different}"));
+        }
+    }
+
+    fn restart(&mut self) {
+        let commits = self.store.commits().position();
+        if let Err(error) = self.store.restart() {
+            if self.store.disk().is_off() {
+                return;
+            }
+            self.fail(&format!("restart: {error}"));
+        }
+        self.summary.restarts += 1;
+        self.summary.commits += commits as u64;
+        self.model = Model::from_state(self.model.snapshot());
+        self.begin_epoch();
+        self.compare("after a clean restart");
+        self.check("after a clean restart");
+    }
+
+    fn crash(&mut self, survival: Survival) {
+        let commits = self.store.commits().commits();
+        let rng = self.store.world().rng();
+        let (again, changes) = (rng.one_in(4), rng.below(60));
+        if again {
+            self.log.push(format!("  the power goes again {changes} changes into the start"));
+            self.store.crash_while_starting(survival, changes);
+        }
+        if let Err(error) = self.store.crash(survival) {
+            self.fail(&format!("it does not start after a crash ({survival:?}): {error}"));
+        }
+        let recovered = self.store.recovered_lsn();
+        let likely = commits.iter().take_while(|commit| commit.lsn <= recovered).count();
+        let tree = self.engine_tree().unwrap_or_else(|| self.fail("the power went where nobody cut it"));
+        let acknowledged = self.acknowledged;
+        let found = find_prefix(&self.base, &commits, &self.entries, acknowledged, likely, &tree);
+        let (length, prefix) = found.unwrap_or_else(|why| {
+            self.fail(&format!("after a crash ({survival:?}) with {acknowledged} commits acknowledged: {why}"))
+        });
+        self.log.push(format!("  {length} of {} commits are left, {acknowledged} were due", commits.len()));
+        self.summary.crashes += 1;
+        self.summary.commits += length as u64;
+        self.summary.lost += (commits.len() - length) as u64;
+        self.model = Model::from_state(prefix.model.snapshot());
+        self.model_nodes = prefix.nodes;
+        self.begin_epoch();
+        self.check("after a crash");
+    }
+
+    fn begin_epoch(&mut self) {
+        let survivors = self.model_nodes.clone();
+        self.model_nodes.restart(&survivors);
+        self.engine_nodes.restart(&survivors);
+        self.base = Base { state: self.model.snapshot(), nodes: self.model_nodes.clone() };
+        self.entries.clear();
+        self.touched.clear();
+        self.owed.clear();
+        self.acknowledged = 0;
+    }
+}
+
+/// A change of a file without its handle; an append goes to the offset where it landed.
+fn by_inode(action: &Action, key: Key, append_at: Option<u64>) -> Action {
+    let via = Via::Node(key);
+    match action.clone() {
+        Action::Write { offset, fill, .. } => Action::Write { via, offset: append_at.unwrap_or(offset), fill },
+        Action::Truncate { size, .. } => Action::Truncate { via, size },
+        Action::Fallocate { offset, len, mode, .. } => Action::Fallocate { via, offset, len, mode },
+        Action::CopyRange { from, from_offset, to_offset, len, .. } => {
+            Action::CopyRange { from, from_offset, to: via, to_offset, len }
+        }
+        other => other,
+    }
+}
