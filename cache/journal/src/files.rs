@@ -134,12 +134,19 @@ impl Files {
         let path = self.path(FileRole::Spare(n));
         let file = self.open_at(&path, OpenMode::CreateNew)?;
         if let Err(error) = self.zero(file.as_ref()) {
-            self.remove(FileRole::Spare(n))?;
+            self.abandon(n);
             return Err(Error::io("write spare segment", error)).on(path.display());
         }
         self.sync_dir()?;
         self.spares.lock().ready.push(n);
         Ok(())
+    }
+
+    /// A full disk is asked again and again: what was begun must not stay. The next start removes what stays here.
+    fn abandon(&self, n: u64) {
+        if let Err(error) = self.remove(FileRole::Spare(n)) {
+            tracing::debug!(%error, "an unfinished file stays in the journal's folder");
+        }
     }
 
     fn zero(&self, file: &dyn DiskFile) -> std::io::Result<()> {
@@ -167,8 +174,7 @@ impl Files {
             file.sync_data()
         })();
         if let Err(error) = made {
-            // A full disk is asked again and again: what was begun must not stay.
-            self.remove(FileRole::Spare(n))?;
+            self.abandon(n);
             return Err(Error::io("prepare segment", error)).on(from.display());
         }
         self.rename(FileRole::Spare(n), FileRole::Segment(header.segment))?;

@@ -289,3 +289,56 @@ fn thirty_two_threads() {
     }
     assert_eq!(frames, written.len());
 }
+
+/// Segments are retired and their files written again under the eyes of readers: a reader gets the right bytes, or
+/// hears that they are no longer here.
+#[test]
+fn readers_never_see_the_next_life_of_a_retired_file() {
+    let bench = Bench::in_memory().with_segment_bytes(512 << 10);
+    let log = bench.open(Lsn::ZERO).unwrap();
+    let journal = &log.journal;
+    let frames = std::sync::Mutex::new(Vec::new());
+    let (stop, hits, misses) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for t in 0..3u64 {
+            let (frames, stop, hits, misses) = (&frames, &stop, &hits, &misses);
+            scope.spawn(move || {
+                let mut x = t + 1;
+                while !stop.load(Ordering::Acquire) {
+                    x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let picked = {
+                        let frames = frames.lock().unwrap();
+                        let recent = frames.len().min(30);
+                        frames.get(frames.len() - recent + (x >> 33) as usize % recent.max(1)).copied()
+                    };
+                    let Some((id, seed, len)) = picked else { continue };
+                    match read_all(journal, id).unwrap() {
+                        Some(bytes) => {
+                            assert!(bytes == pattern(seed, len), "{id}");
+                            hits.fetch_add(1, Ordering::Relaxed);
+                        }
+                        None => drop(misses.fetch_add(1, Ordering::Relaxed)),
+                    }
+                }
+            });
+        }
+        for seed in 0..400u64 {
+            let len = [3000, 60_000, 150_000][(seed % 3) as usize];
+            let id = append_frame(journal, &pattern(seed, len)).1;
+            frames.lock().unwrap().push((id, seed, len));
+            if seed % 4 == 0 {
+                journal.seal().unwrap();
+                for info in journal.segments() {
+                    if info.state == cache_journal::SegmentState::Sealed {
+                        journal.mark_uploaded(info.id).unwrap();
+                    }
+                }
+                journal.index_flushed(journal.durable());
+                journal.retire(600 << 10).unwrap();
+            }
+        }
+        stop.store(true, Ordering::Release);
+    });
+    let (hits, misses) = (hits.into_inner(), misses.into_inner());
+    assert!(hits > 50 && misses > 50, "{hits} hits, {misses} misses");
+}
