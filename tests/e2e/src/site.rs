@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::statvfs::statvfs;
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
@@ -100,7 +101,8 @@ impl Site {
             if let Some(status) = child.try_wait().expect("a child can be waited for") {
                 return Err(format!("the service ended with {status}:\n{}", tail(&log_path)));
             }
-            if is_mounted(&self.mnt()) && fs::metadata(self.mnt()).is_ok() {
+            // A dead mount left behind may still answer a stat from the kernel's cache, but never a statfs.
+            if is_mounted(&self.mnt()) && statvfs(&self.mnt()).is_ok() {
                 self.service = Some(child);
                 return Ok(begin.elapsed());
             }
