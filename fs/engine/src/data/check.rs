@@ -282,12 +282,11 @@ impl Counted {
     }
 }
 
+/// Called per entry with key and value.
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<()>;
+
 /// Visits a whole column; the first error ends it.
-pub(crate) fn scan(
-    read: &dyn MetaRead,
-    column: Column,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
-) -> Result<()> {
+pub(crate) fn scan(read: &dyn MetaRead, column: Column, visit: Visit<'_>) -> Result<()> {
     let mut bad = None;
     // No key is longer than a number and a name.
     let end = [0xff; 300];

@@ -71,7 +71,6 @@ pub(crate) struct Edit {
     removed: Vec<u64>,
     placed: Vec<Placed>,
     uses: Vec<(FrameId, FrameUse)>,
-    live: Vec<(FrameId, i64)>,
     /// By how much the bytes allocated to the inode change.
     allocated: i64,
 }

@@ -175,13 +175,6 @@ impl Gathers {
 }
 
 impl Engine {
-    /// Shows `inode` with the writes gathered for it.
-    pub(crate) fn overlay_gathered(&self, inode: &mut Inode) {
-        if let Some(shown) = self.data.gathers.shown(inode.ino) {
-            *inode = shown;
-        }
-    }
-
     /// The record that a write of `ino` starts from. The caller holds the stripe exclusively.
     pub(crate) fn pending_inode_locked(&self, ino: Ino) -> Result<Inode> {
         match self.data.gathers.pending(ino) {

@@ -16,7 +16,6 @@ const MANIFEST_MAGIC: &[u8; 8] = b"TGCKMANI";
 const VERSION: u32 = 1;
 /// Magic, version, checksum.
 const HEAD_BYTES: usize = 16;
-const PART_HEAD_BYTES: usize = HEAD_BYTES + 8 + 4 + 8;
 const MANIFEST_BYTES: usize = HEAD_BYTES + 16 + 8 + 8 + 4 + 8;
 /// Bytes of a part before compression: memory of a checkpoint and of a recovery, a few times over.
 pub(crate) const PART_BYTES: usize = 4 << 20;
@@ -82,7 +81,6 @@ pub(crate) fn decode_part(number: u64, part: u32, bytes: &[u8]) -> Result<Batch>
     let id = part_id(number, part);
     let bad = |why: &str| Error::corrupt("read checkpoint part", why).entity(id);
     let mut rest = open(PART_MAGIC, bytes).map_err(|e| e.entity(id))?;
-    debug_assert!(PART_HEAD_BYTES > HEAD_BYTES);
     let found = take(&mut rest).map(u64::from_le_bytes).zip(take(&mut rest).map(u32::from_le_bytes));
     if found != Some((number, part)) {
         return Err(bad("it is another part"));

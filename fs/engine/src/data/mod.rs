@@ -8,7 +8,7 @@
 //! | `resize_locked(inode, size, change)` | setattr with a size, open with truncate; gathered writes are settled before |
 //! | `free_locked(inode, change)` | the inode record goes (last name, handle and hold): its extents go with it |
 //! | `flush_gathered_locked(ino)` | before any other change of that inode, in fsync, flush, release |
-//! | `overlay_gathered(&mut inode)`, `data.gathers.shown(ino)` | wherever attributes are shown |
+//! | `data.gathers.shown(ino)` | wherever attributes are shown |
 //! | `encode_edits(change)` | in `apply_frames`, with the gate held, before the journal sees the batch |
 //! | `gather_tick()`, `drain_trims(budget)`, `flush_gathered_all()` | by the worker; the last in sync and stop |
 //! | `data_on_open()` | after replay, before the first request |

@@ -180,7 +180,7 @@ pub(crate) fn part_of<'a>(bytes: &'a mut [u8], piece: &Piece) -> Result<&'a mut 
 fn uncovered(covered: &[Range<u64>], range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let mut at = range.start;
     let first = covered.partition_point(|c| c.end <= range.start);
-    let holes = covered.iter().skip(first).map(|c| c.start..c.end).chain([range.end..range.end]);
+    let holes = covered.iter().skip(first).map(|c| c.start..c.end).chain(std::iter::once(range.end..range.end));
     holes.filter_map(move |c| {
         let gap = at..c.start.min(range.end);
         at = at.max(c.end);
@@ -198,11 +198,14 @@ mod tests {
 
     #[test]
     fn what_is_not_covered_is_read() {
-        let parts = |covered: &[Range<u64>], range| uncovered(covered, range).collect::<Vec<_>>();
-        assert_eq!(parts(&[], 3..9), [3..9]);
-        assert_eq!(parts(&[0..4, 5..6, 8..20], 3..9), [4..5, 6..8]);
-        assert_eq!(parts(&[0..3, 9..10], 3..9), [3..9]);
-        assert_eq!(parts(&[2..10], 3..9), []);
-        assert_eq!(parts(&[3..4, 20..30], 3..9), [4..9]);
+        let parts = |covered: &[(u64, u64)]| {
+            let covered: Vec<Range<u64>> = covered.iter().map(|(start, end)| *start..*end).collect();
+            uncovered(&covered, 3..9).map(|part| (part.start, part.end)).collect::<Vec<_>>()
+        };
+        assert_eq!(parts(&[]), [(3, 9)]);
+        assert_eq!(parts(&[(0, 4), (5, 6), (8, 20)]), [(4, 5), (6, 8)]);
+        assert_eq!(parts(&[(0, 3), (9, 10)]), [(3, 9)]);
+        assert_eq!(parts(&[(2, 10)]), []);
+        assert_eq!(parts(&[(3, 4), (20, 30)]), [(4, 9)]);
     }
 }

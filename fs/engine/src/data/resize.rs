@@ -96,7 +96,7 @@ impl Engine {
         let mut edit = Edit::new(ino.0);
         let old = self.extents_from(ino, from, STEP_EXTENTS + 1)?;
         if old.len() <= STEP_EXTENTS {
-            edit.clear_known(&old, &[from..u64::MAX]);
+            edit.clear_known(&old, std::slice::from_ref(&(from..u64::MAX)));
         } else {
             change.batch.put(Column::System, &trim_key(ino), &from.to_le_bytes());
             self.data.trims.note(ino, from);
@@ -128,7 +128,7 @@ impl Engine {
         let old = self.extents_from(ino, from, STEP_EXTENTS)?;
         let more = old.len() == STEP_EXTENTS;
         let mut edit = Edit::new(ino.0);
-        edit.clear_known(&old, &[from..u64::MAX]);
+        edit.clear_known(&old, std::slice::from_ref(&(from..u64::MAX)));
         let mut change = Change::background();
         if !more {
             change.batch.delete(Column::System, &trim_key(ino));

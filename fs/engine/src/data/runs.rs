@@ -30,10 +30,6 @@ impl Runs {
         self.bytes
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.runs.is_empty()
-    }
-
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Run> {
         self.runs.iter()
     }
@@ -128,7 +124,7 @@ mod tests {
             prop_assert_eq!(runs.bytes(), model.iter().flatten().count());
             let all: Vec<_> = runs.iter().collect();
             prop_assert!(all.windows(2).all(|pair| pair[0].end() < pair[1].offset));
-            let mut part = vec![None; 80];
+            let mut part = [None; 80];
             for (offset, bytes) in runs.within(from..from + len) {
                 part[offset as usize..offset as usize + bytes.len()].copy_from_slice(&bytes.iter().map(|b| Some(*b)).collect::<Vec<_>>());
             }

@@ -76,7 +76,8 @@ fn check_finds_every_kind_of_wrong_account() {
     };
     assert_eq!(findings(&Batch::new()), [""; 0]);
     let key = super::super::records::frame_key(frame);
-    let wrong: [(&str, &dyn Fn(&mut Batch, i64)); 4] = [
+    type Change<'a> = &'a dyn Fn(&mut Batch, i64);
+    let wrong: [(&str, Change<'_>); 4] = [
         ("is used", &|batch, sign| batch.add(Column::FrameRef, &key, FrameUse { refs: sign, bytes: 0 }.packed())),
         ("live bytes", &|batch, sign| batch.add(Column::Segment, &segment_key(frame.segment), sign)),
         ("in the store", &|batch, sign| batch.add(Column::System, crate::system::BYTES, sign)),

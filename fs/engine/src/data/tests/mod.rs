@@ -3,6 +3,7 @@
 mod compaction;
 mod damage;
 mod history;
+mod races;
 mod recovery;
 mod space;
 mod world;
