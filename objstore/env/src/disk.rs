@@ -109,6 +109,34 @@ pub trait Disk: Send + Sync {
     /// Takes an exclusive advisory lock on `path`, creating the file; `None` where another holder has it.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>>;
 
+    /// Creates the directory and its missing parents and makes their names durable. A directory that is there already
+    /// may have been made by a program that died before the sync, so its name is synced too where that is allowed.
+    fn create_dir_durable(&self, dir: &Path) -> io::Result<()> {
+        let mut missing = Vec::new();
+        let mut at = Some(dir);
+        while let Some(path) = at.filter(|path| !path.as_os_str().is_empty()) {
+            match self.metadata(path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => missing.push(path),
+                Err(e) => return Err(e),
+                Ok(_) => break,
+            }
+            at = path.parent();
+        }
+        self.create_dir_all(dir)?;
+        let parent = |path: &Path| match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            Some(_) => PathBuf::from("."),
+            None => PathBuf::from("/"),
+        };
+        if missing.is_empty() {
+            return match self.sync_dir(&parent(dir)) {
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                other => other,
+            };
+        }
+        missing.iter().rev().try_for_each(|made| self.sync_dir(&parent(made)))
+    }
+
     /// Replaces `path` by `content` so that after a crash it holds the old bytes or the new ones: temporary file,
     /// sync, rename, sync of the directory.
     fn write_atomic(&self, path: &Path, content: &[u8]) -> io::Result<()> {
