@@ -215,3 +215,19 @@ fn commit_async_is_ready_at_once_when_durable() {
     let waker = std::task::Waker::noop();
     assert!(again.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_ready());
 }
+
+#[test]
+fn a_recovered_store_goes_on_behind_its_index() {
+    let bench = Bench::new();
+    cache_journal::Journal::begin_after(&bench.env, &bench.config, Lsn(500), SegmentId(40)).unwrap();
+    let again = cache_journal::Journal::begin_after(&bench.env, &bench.config, Lsn(1), SegmentId(1));
+    assert_eq!(again.unwrap_err().kind(), ErrorKind::Exists);
+    let log = bench.open(Lsn(500)).unwrap();
+    assert_eq!((log.journal.last(), log.journal.durable(), log.replayed.len()), (Lsn(500), Lsn(500), 0));
+    let appended = append_batch(&log.journal, b"on");
+    assert_eq!((appended.lsn, appended.segment), (Lsn(501), SegmentId(41)));
+    log.journal.commit(Lsn(501)).unwrap();
+    drop(log);
+    assert_eq!(bench.open(Lsn(500)).unwrap().replayed, [(501, b"on".to_vec())]);
+    assert!(bench.open(Lsn(300)).is_err(), "an index that is older than the journal's beginning has a gap");
+}
