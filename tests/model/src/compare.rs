@@ -90,7 +90,7 @@ pub async fn find(vfs: &dyn Vfs, cx: &Context, path: &[u8]) -> Result<Attr> {
 }
 
 /// All names of a directory but `.` and `..`, listed in small steps.
-async fn names(vfs: &dyn Vfs, cx: &Context, ino: Ino) -> Result<Vec<(Vec<u8>, Ino)>> {
+pub(crate) async fn names(vfs: &dyn Vfs, cx: &Context, ino: Ino) -> Result<Vec<(Vec<u8>, Ino)>> {
     let mut names = Vec::new();
     let mut cookie = 0;
     loop {

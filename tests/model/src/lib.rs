@@ -11,6 +11,7 @@ pub mod compare;
 mod content;
 mod files;
 mod inodes;
+pub mod linux;
 mod locks;
 mod model;
 mod names;

@@ -272,9 +272,19 @@ impl Inner {
         const OP: &str = "rename";
         let exchange = mode == RenameMode::Exchange;
         let special = if mode == RenameMode::NoReplace { ErrorKind::Exists } else { ErrorKind::Busy };
-        let source = self.entry(cx, OP, from.0, from.1, ErrorKind::Busy)?;
+        // Both ways are walked before either name is looked at.
+        self.search(cx, from.0)?;
+        self.search(cx, to.0)?;
+        if matches!(from.1, b"." | b"..") {
+            return fail(ErrorKind::Busy, OP);
+        }
+        if matches!(to.1, b"." | b"..") {
+            return fail(special, OP);
+        }
+        let Some(source) = self.entry(cx, OP, from.0, from.1, ErrorKind::Busy)? else {
+            return fail(ErrorKind::NotFound, OP);
+        };
         let target = self.entry(cx, OP, to.0, to.1, special)?;
-        let Some(source) = source else { return fail(ErrorKind::NotFound, OP) };
         match target {
             Some(_) if mode == RenameMode::NoReplace => return fail(ErrorKind::Exists, OP),
             None if exchange => return fail(ErrorKind::NotFound, OP),
