@@ -8,7 +8,7 @@ use cache_writeback::WriteBack;
 use fs_api::{Ino, StatFs};
 use objstore_base::Result;
 
-use crate::data::{Extent, starting_in};
+use crate::data::{Extent, pool_reserve, starting_in};
 use crate::engine::Engine;
 use crate::records::Inode;
 
@@ -118,7 +118,7 @@ impl Engine {
     pub(crate) async fn stat_store(&self) -> Result<StatFs> {
         let capacity = self.store.capacity().await?;
         // What is dirty has no place in the pool yet, but it will take one.
-        let free = capacity.free.saturating_sub(self.journal.dirty().bytes);
+        let free = capacity.free.saturating_sub(pool_reserve(capacity.total) + self.journal.dirty().bytes);
         let inodes_used = self.counters.inodes();
         Ok(StatFs { bytes_total: capacity.total, bytes_free: free, inodes_used, inodes_free: free / INODE_BYTES })
     }

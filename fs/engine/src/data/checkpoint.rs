@@ -13,7 +13,7 @@ use super::image::{Manifest, PART_BYTES, encode_part, manifest_id, part_id, put_
 use crate::engine::Engine;
 
 /// Checkpoints kept: the newest, and two to fall back to (F28).
-const KEPT: usize = 3;
+pub(crate) const CHECKPOINTS_KEPT: usize = 3;
 const LIST_LIMIT: usize = 1000;
 
 /// A finished checkpoint.
@@ -100,7 +100,8 @@ impl Engine {
 
     async fn prune_checkpoints(&self) -> Result<()> {
         let numbers = manifests(&*self.store).await?;
-        let Some(kept) = numbers.len().checked_sub(KEPT).and_then(|first| numbers.get(first)).copied() else {
+        let Some(kept) = numbers.len().checked_sub(CHECKPOINTS_KEPT).and_then(|first| numbers.get(first)).copied()
+        else {
             return Ok(());
         };
         // Manifests first: what is half removed does not count as a checkpoint.

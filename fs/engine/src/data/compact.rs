@@ -20,6 +20,7 @@ use cache_journal::{FrameData, FrameId, Lsn, SegmentId, SegmentState};
 use fs_meta::{Batch, Column, Direction};
 use objstore_base::{BlobClass, BlobId, Error, ErrorKind, Result};
 
+use super::checkpoint::CHECKPOINTS_KEPT;
 use super::forward::{forward_of, frame_keys};
 use super::liveness::use_of;
 use super::records::{
@@ -38,6 +39,8 @@ const LIST_LIMIT: usize = 1000;
 const UNSAVED_MAX: usize = 16;
 /// Segments that a recovery replays at most, about: 4 GiB of log.
 const CHECKPOINT_SEGMENTS: usize = 64;
+/// Dead bytes that are worth a checkpoint of their own where room is short.
+const DEAD_BYTES_MIN: u64 = 16 << 20;
 
 /// Stands for a segment that is not to be touched: never sparse, never covered by a checkpoint.
 const UNREADABLE: SegmentFacts = SegmentFacts { frame_bytes: 0, last_lsn: u64::MAX };
@@ -130,7 +133,11 @@ impl Engine {
         if self.data.compactor.lock().await.rested == Some(position) {
             return Ok(());
         }
-        if self.checkpoint_is_due().await? {
+        // Where room is short, it may take as many as are kept until the oldest of them lets segments go.
+        for _ in 0..CHECKPOINTS_KEPT {
+            if !self.checkpoint_is_due().await? {
+                break;
+            }
             self.checkpoint().await?;
         }
         for _ in 0..budget {
@@ -150,9 +157,24 @@ impl Engine {
         };
         let mut state = self.data.compactor.lock().await;
         let facts = self.known_segments(&mut state).await?;
-        let behind = facts.values().filter(|fact| fact.last_lsn > covered && **fact != UNREADABLE).count();
+        let behind = |covered| {
+            let counts = move |fact: &SegmentFacts| fact.last_lsn > covered && *fact != UNREADABLE;
+            facts.iter().filter(move |(_, fact)| counts(fact)).map(|(id, fact)| (*id, *fact))
+        };
+        let many = behind(covered).count() >= CHECKPOINT_SEGMENTS;
+        let held_back: Vec<_> = behind(self.oldest_checkpoint_lsn().await?.unwrap_or(0)).collect();
         state.facts = Some(facts);
-        Ok(behind >= CHECKPOINT_SEGMENTS)
+        Ok(many || self.are_worth_room(&held_back).await?)
+    }
+
+    /// Whether the dead bytes of `segments`, which no checkpoint lets go, are much of the room that is left.
+    async fn are_worth_room(&self, segments: &[(SegmentId, SegmentFacts)]) -> Result<bool> {
+        let mut dead = 0;
+        for (segment, fact) in segments {
+            dead += fact.frame_bytes.saturating_sub(self.live_bytes(*segment)?.max(0) as u64);
+        }
+        let capacity = self.store.capacity().await?;
+        Ok(dead >= DEAD_BYTES_MIN.max(capacity.total / 256) && dead >= capacity.free / 4)
     }
 
     /// The segments in the pool, those that came since included. Taken out of the state; the caller puts them back.

@@ -55,6 +55,7 @@ pub(crate) use extents::{Edit, starting_in};
 pub(crate) use liveness::liveness;
 pub(crate) use records::Extent;
 pub use recover::{RecoverReport, recover};
+pub(crate) use write::pool_reserve;
 
 use crate::change::Change;
 use crate::config::EngineConfig;

@@ -133,13 +133,19 @@ impl Engine {
 
     async fn ask_room(&self) -> Result<i64> {
         let free = match self.store.capacity().await {
-            Ok(capacity) => capacity.free,
+            Ok(capacity) => capacity.free.saturating_sub(pool_reserve(capacity.total)),
             Err(e) if matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::TimedOut) => return Ok(1 << 30),
             Err(e) => return Err(e),
         };
         let room = free.saturating_sub(self.journal.dirty().bytes);
         Ok(i64::try_from(room).unwrap_or(i64::MAX))
     }
+}
+
+/// What files leave free of a pool of `total` bytes: room for the records of deletions, for checkpoints and for
+/// compaction, without which a full pool could never become less full.
+pub(crate) fn pool_reserve(total: u64) -> u64 {
+    (total / 64).min(1 << 30)
 }
 
 /// `offset..offset + len`.

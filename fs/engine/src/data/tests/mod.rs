@@ -1,7 +1,9 @@
 //! The engine's files over a real journal in a temporary folder, an index in memory and a pool in memory.
 
+mod cold;
 mod compaction;
 mod damage;
+mod full;
 mod history;
 mod races;
 mod recovery;

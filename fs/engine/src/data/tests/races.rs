@@ -46,6 +46,7 @@ async fn housekeeping(engine: &Arc<Engine>) {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "readers that are really at the same time")]
 fn reads_stay_whole_while_segments_come_move_and_go() {
     let world = World::with(|config| {
         config.journal.segment_bytes = 256 << 10;

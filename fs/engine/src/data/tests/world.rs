@@ -30,6 +30,10 @@ impl World {
     }
 
     pub(super) fn with(configure: impl FnOnce(&mut EngineConfig)) -> Self {
+        Self::over(MemoryBlobStore::new(), configure)
+    }
+
+    pub(super) fn over(pool: MemoryBlobStore, configure: impl FnOnce(&mut EngineConfig)) -> Self {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime");
         let env = objstore_env::real::env(runtime.handle().clone()).expect("an environment");
@@ -38,7 +42,7 @@ impl World {
         journal.segment_bytes = 2 << 20;
         let mut config = EngineConfig::new(journal, WriteBackConfig::new(256 << 20));
         configure(&mut config);
-        let (meta, pool) = (Arc::new(MemoryStore::new()), Arc::new(MemoryBlobStore::new()));
+        let (meta, pool) = (Arc::new(MemoryStore::new()), Arc::new(pool));
         let engine = open(&env, &meta, &pool, &config);
         config.journal.create = false;
         Self { engine, runtime, pool, meta, env, config, dir }
@@ -95,6 +99,10 @@ impl World {
         let created = created.expect("create");
         self.runtime.block_on(self.engine.release(&cx, created.attr.ino, created.handle.id)).expect("release");
         created.attr.ino
+    }
+
+    pub(super) fn lookup(&self, name: &str) -> Ino {
+        self.runtime.block_on(self.engine.lookup(&self.cx(), ROOT_INO, name.as_bytes())).expect("lookup").ino
     }
 
     pub(super) fn unlink(&self, name: &str) {
