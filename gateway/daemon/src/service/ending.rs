@@ -15,7 +15,7 @@ use crate::reports::Progress;
 
 /// What a signal waits for the pool at most. What is not there by then is safe in the journal and goes up after the
 /// next start; whoever sends signals wants an end.
-const DRAIN_MAX: Duration = Duration::from_secs(60);
+const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// A detached mount that programs still use is served this long.
 const DETACHED_MAX: Duration = Duration::from_secs(10);
 /// Telling a command how it went takes no longer.
@@ -29,6 +29,7 @@ pub(crate) async fn until_ended(
     mut stops: mpsc::Receiver<Stop>,
     mut signals: mpsc::Receiver<Signal>,
 ) -> Result<(), Failure> {
+    let mut given_up = false;
     let asked = loop {
         tokio::select! {
             ended = mount.ended() => {
@@ -40,19 +41,30 @@ pub(crate) async fn until_ended(
             }
             Some(signal) = signals.recv() => {
                 tracing::info!(%signal, "stopping");
-                drain(service, &mut signals).await;
+                given_up = !drain(service, &mut signals).await;
                 leave(service, &mut mount).await?;
                 break None;
             }
             Some(stop) = stops.recv() => {
-                match stop_asked(service, &mut mount, &stop).await {
+                let outcome = tokio::select! {
+                    outcome = stop_asked(service, &mut mount, &stop) => outcome,
+                    // Whoever sends signals does not wait for a drain that may take long.
+                    Some(_) = signals.recv() => {
+                        leave(service, &mut mount).await?;
+                        Ok(())
+                    }
+                };
+                match outcome {
                     Ok(()) => break Some(stop),
                     Err(failure) => tell(stop, Err(failure)),
                 }
             }
         }
     };
-    drain(service, &mut signals).await;
+    // What came in between; a pool that did not take data a moment ago is not asked again.
+    if !given_up {
+        drain(service, &mut signals).await;
+    }
     let closed = close(service).await;
     if let Some(stop) = asked {
         let answered = service.answered.notified();
@@ -73,7 +85,11 @@ async fn stop_asked(service: &Arc<Service>, mount: &mut Mount, stop: &Stop) -> R
             return Err(in_use(service, &users));
         }
     }
-    service.flush_with_progress(&stop.progress).await?;
+    match service.flush_with_progress(&stop.progress).await {
+        Err(failure) if !stop.force => return Err(failure),
+        Err(failure) => tracing::warn!(failure.message, "not everything is in the pool; the journal keeps it"),
+        Ok(()) => {}
+    }
     let busy = if stop.force { Busy::Detach } else { Busy::Fail };
     match take_away(service, busy).await {
         Ok(()) => {
@@ -98,21 +114,22 @@ fn tell(stop: Stop, outcome: Result<(), Failure>) {
     }
 }
 
-/// Brings what is dirty into the pool, within limits; a second signal ends the wait.
-async fn drain(service: &Service, signals: &mut mpsc::Receiver<Signal>) {
+/// Brings what is dirty into the pool, within limits; a second signal ends the wait. Gives whether all of it is there.
+async fn drain(service: &Service, signals: &mut mpsc::Receiver<Signal>) -> bool {
     let drained = tokio::select! {
         drained = service.engine.flush() => Some(drained),
         () = service.env.clock.sleep(DRAIN_MAX) => None,
         Some(_) = signals.recv() => None,
     };
     match drained {
-        Some(Ok(())) => {}
+        Some(Ok(())) => return true,
         Some(Err(error)) => tracing::warn!(%error, "not everything is in the pool; the journal keeps it"),
         None => {
             let dirty_bytes = service.engine.status().dirty_bytes;
             tracing::warn!(dirty_bytes, "stopping before everything is in the pool; the journal keeps it");
         }
     }
+    false
 }
 
 /// Unmounts although it may be in use: the process ends anyway.

@@ -93,7 +93,9 @@ fn engine_config(layout: &Layout, store: &StoreFile, settings: &Settings, budget
     let mut journal = JournalConfig::new(layout.journal(), store.store_uuid.0);
     journal.create = new;
     journal.segment_bytes = store.segment_bytes;
-    journal.cache_bytes_max = settings.cache_bytes_max;
+    // Half for segments that went up and are still here, half for what came back from the pool.
+    let read_cache_bytes = settings.cache_bytes_max / 2;
+    journal.cache_bytes_max = settings.cache_bytes_max - read_cache_bytes;
     journal.table_cache_bytes = budget.journal_table_bytes;
     let mut write_back = WriteBackConfig::new(settings.dirty_bytes_max);
     write_back.compression = match settings.compression {
@@ -106,6 +108,9 @@ fn engine_config(layout: &Layout, store: &StoreFile, settings: &Settings, budget
     config.inode_cache_entries = budget.inode_cache_entries;
     config.dentry_cache_entries = budget.dentry_cache_entries;
     config.gather_bytes_max = budget.gather_bytes;
+    config.read_cache.dir = layout.cache();
+    config.read_cache.memory_bytes_max = budget.frame_cache_bytes;
+    config.read_cache.disk_bytes_max = read_cache_bytes;
     config.root_uid = geteuid().as_raw();
     config.root_gid = getegid().as_raw();
     config
