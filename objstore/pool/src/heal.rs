@@ -94,7 +94,7 @@ struct Examined {
     surplus: Vec<(u16, ShardName)>,
 }
 
-type Progress<'a> = &'a (dyn Fn(&HealProgress) + Send + Sync);
+pub(crate) type Progress<'a> = &'a (dyn Fn(&HealProgress) + Send + Sync);
 
 impl Inner {
     pub(crate) async fn heal(&self, progress: Progress<'_>) -> Result<HealReport> {
@@ -125,7 +125,7 @@ impl Inner {
         Ok(report)
     }
 
-    fn owing_blobs(&self) -> Vec<BlobId> {
+    pub(crate) fn owing_blobs(&self) -> Vec<BlobId> {
         let mut listed: Vec<BlobId> = self.heal_log.missing().into_iter().map(|(id, _)| id).collect();
         listed.extend(self.heal_log.deleted());
         listed.sort_unstable();
@@ -147,7 +147,7 @@ impl Inner {
         Ok(count)
     }
 
-    async fn heal_batch(
+    pub(crate) async fn heal_batch(
         &self,
         ids: &[BlobId],
         report: &mut HealReport,

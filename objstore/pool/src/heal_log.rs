@@ -109,6 +109,21 @@ struct Appender {
     file: Arc<dyn DiskFile>,
     records: usize,
     end: u64,
+    /// A write or sync failed: what the file holds is not known, and the next record goes to a fresh one.
+    in_doubt: bool,
+}
+
+impl Appender {
+    fn append(&mut self, news: &[Record], seed: u64) -> io::Result<()> {
+        let bytes: Vec<u8> = news.iter().flat_map(|record| encode(*record, seed)).collect();
+        self.in_doubt = true;
+        self.file.write_all_at(&[IoSlice::new(&bytes)], self.end)?;
+        self.file.sync_data()?;
+        self.in_doubt = false;
+        self.end += bytes.len() as u64;
+        self.records += news.len();
+        Ok(())
+    }
 }
 
 impl HealLog {
@@ -120,7 +135,7 @@ impl HealLog {
     pub(crate) fn open(env: &Env, dir: &Path, pool: PoolUuid) -> Result<Self> {
         let path = dir.join(FILE_NAME);
         let failed = |e| Error::io("open heal log", e).entity(path.display());
-        env.disk.create_dir_all(dir).map_err(failed)?;
+        env.disk.create_dir_durable(dir).map_err(failed)?;
         let seed = xxh3_64_with_seed(&pool.0, 0);
         let content = match env.disk.read_file(&path, FILE_BYTES_MAX) {
             Ok(content) => content,
@@ -143,20 +158,15 @@ impl HealLog {
             return Ok(());
         }
         let failed = |e| Error::io("write heal log", e).entity(self.path.display());
-        let bytes: Vec<u8> = news.iter().flat_map(|record| encode(*record, self.seed)).collect();
+        let mut after = self.owed.lock().clone();
+        news.iter().for_each(|record| after.apply(*record));
         self.env.failpoints.hit("heal_log.write").map_err(failed)?;
-        let written = appender.file.write_all_at(&[IoSlice::new(&bytes)], appender.end);
-        written.and_then(|()| appender.file.sync_data()).map_err(failed)?;
-        appender.end += bytes.len() as u64;
-        appender.records += news.len();
-        let owed = {
-            let mut owed = self.owed.lock();
-            news.into_iter().for_each(|record| owed.apply(record));
-            owed.clone()
-        };
-        if appender.records > VOID_RECORDS_MAX + 2 * owed.records().len() {
-            *appender = rewrite(&self.env, &self.path, pool, self.seed, &owed).map_err(failed)?;
+        if appender.in_doubt || appender.records + news.len() > VOID_RECORDS_MAX + 2 * after.records().len() {
+            *appender = rewrite(&self.env, &self.path, pool, self.seed, &after).map_err(failed)?;
+        } else {
+            appender.append(&news, self.seed).map_err(failed)?;
         }
+        *self.owed.lock() = after;
         Ok(())
     }
 
@@ -194,7 +204,7 @@ fn rewrite(env: &Env, path: &Path, pool: PoolUuid, seed: u64, owed: &Owed) -> io
     bytes.extend(records.iter().flat_map(|record| encode(*record, seed)));
     env.disk.write_atomic(path, &bytes)?;
     let file = env.disk.open(path, OpenMode::ReadWrite)?;
-    Ok(Appender { file, records: records.len(), end: bytes.len() as u64 })
+    Ok(Appender { file, records: records.len(), end: bytes.len() as u64, in_doubt: false })
 }
 
 fn header(pool: PoolUuid) -> [u8; HEADER_BYTES] {
@@ -266,3 +276,6 @@ fn decode(content: &[u8], pool: PoolUuid, seed: u64) -> Result<Owed> {
     }
     Ok(owed)
 }
+
+#[cfg(test)]
+mod tests;

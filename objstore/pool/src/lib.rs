@@ -15,6 +15,7 @@ mod encode;
 mod get;
 mod heal;
 mod heal_log;
+mod healer;
 mod health;
 mod latency;
 mod layout;

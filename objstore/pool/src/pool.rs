@@ -30,6 +30,7 @@ const LAYOUTS_MAX: usize = 16 << 10;
 /// Blobs on drives. Cheap to share by reference; all methods may run at once.
 pub struct Pool {
     inner: Arc<Inner>,
+    stop: tokio::sync::watch::Sender<bool>,
 }
 
 pub(crate) struct Inner {
@@ -99,7 +100,7 @@ impl Pool {
             topology: AtomicU64::new(0),
             changes: AtomicU64::new(0),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), stop: tokio::sync::watch::Sender::new(false) })
     }
 
     pub fn config(&self) -> &PoolConfig {
@@ -143,8 +144,16 @@ impl Pool {
         self.inner.heal_listed().await
     }
 
-    /// Waits for writes that outlived their put. Nothing of the pool runs afterwards until it is used again.
+    /// Starts the worker that heals what is on the heal list by itself, every half minute while all drives are well.
+    pub fn start(&self) {
+        let (inner, stop) = (Arc::clone(&self.inner), self.stop.subscribe());
+        self.inner.background.spawn(&self.inner.env, "pool.healer", inner.healer(stop));
+    }
+
+    /// Ends the healer and waits for it and for writes that outlived their put. Nothing of the pool runs afterwards
+    /// until it is used again.
     pub async fn stop(&self) {
+        self.stop.send_replace(true);
         self.inner.background.drain().await;
     }
 }

@@ -118,6 +118,11 @@ impl Slot {
         self.health.lock().is_suspect(now)
     }
 
+    /// Mounted, trusted, and not behind with a write.
+    pub(crate) fn is_well(&self, now: Duration) -> bool {
+        self.drive().is_some() && !self.is_suspect(now) && self.late_writes.load(Ordering::Acquire) == 0
+    }
+
     pub(crate) fn errors(&self) -> (u64, Option<String>) {
         let health = self.health.lock();
         (health.errors_total, health.last_error.clone())

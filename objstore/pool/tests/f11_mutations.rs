@@ -135,3 +135,32 @@ fn f11_no_flipped_bit_goes_unseen() {
         site.world.disk().flip(&path, bit).expect("flip back");
     }
 }
+
+#[test]
+fn f11_what_a_read_finds_broken_is_repaired_without_being_asked() {
+    let site = Site::new(4, 2, 6);
+    let pool = site.create();
+    pool_starts(&site, &pool);
+    let objects: Vec<_> = (0..10).map(|n| (BlobId::segment(n), pattern(n, 3 * CELL))).collect();
+    for (id, content) in &objects {
+        site.put(&pool, *id, content).expect("put");
+    }
+    for path in site.shards(2) {
+        let file = site.read(&path);
+        site.write(&path, &file[..file.len() - 1]);
+    }
+    check(&site, &pool, &objects, "cut shards");
+    site.world.pass(std::time::Duration::from_secs(1));
+    let found = site.world.run(pool.status()).missing_blobs;
+    assert!(found > 0, "reads met some of the shards");
+    site.world.pass(std::time::Duration::from_secs(31));
+    let status = site.world.run(pool.status());
+    assert_eq!(status.missing_blobs, 0, "{status:?}");
+    let whole = |id: &BlobId| site.world.run(pool.describe(*id)).expect("describe").is_whole();
+    assert_eq!(objects.iter().filter(|(id, _)| whole(id)).count() as u64, found, "those that were met are whole");
+    site.world.run(pool.stop());
+}
+
+fn pool_starts(site: &Site, pool: &objstore_pool::Pool) {
+    site.world.run(async { pool.start() });
+}

@@ -83,7 +83,8 @@ impl Root {
         self.env.disk.sync_dir(&dir).map_err(|e| self.failed("sync directory", &dir, e))
     }
 
-    /// Creates the two levels and makes their names durable, the lower one's in the upper one first.
+    /// Creates the two levels and makes their names durable. Both are synced whichever was there: a put that was cut
+    /// short may have left a name that is not durable.
     fn make_directory(&self, fan_out: FanOut) -> Result<()> {
         let (upper, dir) = (fan_out.upper_dir(&self.dir), fan_out.dir(&self.dir));
         let failed = |e| self.failed("create directory", &dir, e);

@@ -131,10 +131,7 @@ fn vacant(disk: &dyn Disk, dir: &Path) -> Result<bool> {
 
 /// `drive.json` comes last: a directory with it is a whole drive.
 fn initialise(env: &Env, dir: &Path, pool: PoolUuid, slot: u16) -> io::Result<()> {
-    env.disk.create_dir_all(&dir.join(TMP_DIR))?;
-    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        env.disk.sync_dir(parent)?;
-    }
+    env.disk.create_dir_durable(&dir.join(TMP_DIR))?;
     let identity = DriveIdentity { format: DRIVE_FORMAT, pool, drive: DriveUuid::random(&*env.rng), slot };
     identity.store(&*env.disk, dir).map_err(io::Error::other)
 }
