@@ -114,3 +114,31 @@ fn listing_needs_read_permission_at_open() {
     root.rmdir(ROOT, "d").expect("empty");
     assert_eq!(now(w.engine.readdir(&user.cx, target, 0, 10, false)).err(), Some(NotFound));
 }
+
+#[test]
+fn a_large_directory_is_listed_in_pages_and_emptied() {
+    let count = if std::env::var_os("TIDEGATE_DEEP").is_some() { 1_000_000 } else { 20_000 };
+    let w = World::new();
+    let root = w.as_root();
+    let d = root.mkdir(ROOT, "d").expect("made");
+    for n in 0..count {
+        root.file(d, &format!("f{n}")).expect("made");
+    }
+    assert_eq!(root.rmdir(ROOT, "d"), Err(objstore_base::ErrorKind::NotEmpty));
+    let (mut cookie, mut seen) = (0, 0);
+    loop {
+        let listing = root.readdir(d, cookie, 1000).expect("listed");
+        assert!(listing.entries.windows(2).all(|pair| pair[0].cookie < pair[1].cookie));
+        seen += listing.entries.len();
+        cookie = listing.entries.last().map_or(cookie, |e| e.cookie);
+        if listing.end {
+            break;
+        }
+    }
+    assert_eq!(seen, count + 2);
+    for n in 0..count {
+        root.unlink(d, &format!("f{n}")).expect("removed");
+    }
+    root.rmdir(ROOT, "d").expect("empty");
+    assert_eq!(w.engine.status().inodes, 1);
+}
