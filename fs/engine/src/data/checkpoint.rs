@@ -47,6 +47,7 @@ impl Engine {
         }
         let store_uuid = self.config.journal.store_uuid;
         let manifest = Manifest { store_uuid, number, lsn: lsn.0, parts, entries };
+        self.hit("engine.checkpoint.manifest")?;
         self.store.put(manifest_id(number), vec![manifest.encode()]).await?;
         self.data.note_checkpoint(lsn.0);
         tracing::info!(number, lsn = lsn.0, parts, entries, "checkpoint written");
@@ -64,6 +65,7 @@ impl Engine {
                 if count > 0 {
                     let (part, encoded) = (parts, batch);
                     let blob = self.env.blocking(move || encode_part(number, part, &encoded)).await?;
+                    self.hit("engine.checkpoint.part")?;
                     self.store.put(part_id(number, part), vec![blob]).await?;
                     (parts, entries) = (parts + 1, entries + count);
                 }
@@ -107,6 +109,7 @@ impl Engine {
         // Manifests first: what is half removed does not count as a checkpoint.
         for number in numbers.into_iter().take_while(|number| *number < kept) {
             self.store.delete(manifest_id(number)).await?;
+            self.hit("engine.checkpoint.prune")?;
         }
         let mut after = None;
         loop {

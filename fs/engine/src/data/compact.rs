@@ -273,7 +273,9 @@ impl Engine {
     }
 
     async fn delete_segment(&self, segment: SegmentId) -> Result<()> {
+        self.hit("engine.compact.delete")?;
         self.store.delete(BlobId::segment(segment.0)).await?;
+        self.hit("engine.compact.deleted")?;
         self.data.blobs.forget(segment);
         self.data.read_cache.forget(segment);
         let mut change = Change::background();
@@ -375,6 +377,7 @@ impl Engine {
 
     /// One record with copies of those of `step` that still live, and everything that says so.
     fn append_copies(&self, step: &[Live], contents: &[Bytes]) -> Result<u64> {
+        self.hit("engine.compact.move")?;
         let _gate = self.gate.write();
         if self.diverged.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Io, "compact").context("the index is behind the journal"));

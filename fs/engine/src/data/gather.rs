@@ -211,6 +211,7 @@ impl Engine {
     }
 
     fn store_runs(&self, mut inode: Inode, runs: &Runs, requests: &[u64]) -> Result<()> {
+        self.hit("engine.gather.store")?;
         let ino = inode.ino.0;
         let ranges: Vec<Range<u64>> = runs.iter().map(|run| run.range()).collect();
         let mut edit = Edit::new(ino);

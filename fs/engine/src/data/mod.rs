@@ -44,7 +44,7 @@ use cache_readcache::{ReadCache, ReadCacheStats};
 use cache_writeback::SegmentBlobs;
 use fs_api::HandleId;
 use futures::future::FutureExt;
-use objstore_base::{BlobClass, BlobStore, ErrorKind, Result};
+use objstore_base::{BlobClass, BlobStore, Error, ErrorKind, Result};
 use objstore_env::Env;
 
 pub use check::CheckReport;
@@ -115,6 +115,11 @@ impl DataState {
 }
 
 impl Engine {
+    /// Passes the failpoint `name`.
+    fn hit(&self, name: &'static str) -> Result<()> {
+        self.env.failpoints.hit(name).map_err(|error| Error::io(name, error))
+    }
+
     /// Learns from the replayed index what this module has to know before the first request.
     pub(crate) fn data_on_open(&self) -> Result<()> {
         self.data.moved.load(&*self.meta)?;

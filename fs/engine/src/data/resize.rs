@@ -125,6 +125,7 @@ impl Engine {
     /// Removes some of the extents of a pending trim; gives whether there may be more.
     fn trim_step_locked(&self, ino: Ino) -> Result<bool> {
         let Some(from) = self.data.trims.of(ino) else { return Ok(false) };
+        self.hit("engine.trim.step")?;
         let old = self.extents_from(ino, from, STEP_EXTENTS)?;
         let more = old.len() == STEP_EXTENTS;
         let mut edit = Edit::new(ino.0);

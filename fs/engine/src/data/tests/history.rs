@@ -181,7 +181,7 @@ fn first_difference(a: &[u8], b: &[u8]) -> Option<usize> {
 }
 
 fn cases() -> u32 {
-    if std::env::var_os("TIDEGATE_DEEP").is_some() { 2000 } else { 40 }
+    if std::env::var_os("TIDEGATE_DEEP").is_some() { 500 } else { 40 }
 }
 
 proptest! {

@@ -3,6 +3,7 @@
 mod cold;
 mod compaction;
 mod damage;
+mod failpoints;
 mod full;
 mod history;
 mod races;

@@ -8,7 +8,7 @@ use cache_writeback::WriteBackConfig;
 use fs_api::{Context, Credentials, FallocateMode, HandleId, Ino, OpenFlags, ROOT_INO, SeekFrom, SetAttr, Target, Vfs};
 use fs_meta::MemoryStore;
 use objstore_base::{ErrorKind, MemoryBlobStore};
-use objstore_env::Env;
+use objstore_env::{Env, Failpoints};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -34,9 +34,19 @@ impl World {
     }
 
     pub(super) fn over(pool: MemoryBlobStore, configure: impl FnOnce(&mut EngineConfig)) -> Self {
+        Self::made(pool, Failpoints::none(), configure)
+    }
+
+    /// With places that fail as `failpoints` plans.
+    pub(super) fn failing(failpoints: Failpoints) -> Self {
+        Self::made(MemoryBlobStore::new(), failpoints, |_| {})
+    }
+
+    fn made(pool: MemoryBlobStore, failpoints: Failpoints, configure: impl FnOnce(&mut EngineConfig)) -> Self {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime");
-        let env = objstore_env::real::env(runtime.handle().clone()).expect("an environment");
+        let mut env = objstore_env::real::env(runtime.handle().clone()).expect("an environment");
+        env.failpoints = failpoints;
         let dir = tempfile::tempdir().expect("a folder");
         let mut journal = JournalConfig::new(dir.path().join("journal"), [3; 16]);
         journal.segment_bytes = 2 << 20;
