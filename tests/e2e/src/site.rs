@@ -101,8 +101,10 @@ impl Site {
             if let Some(status) = child.try_wait().expect("a child can be waited for") {
                 return Err(format!("the service ended with {status}:\n{}", tail(&log_path)));
             }
-            // A dead mount left behind may still answer a stat from the kernel's cache, but never a statfs.
-            if is_mounted(&self.mnt()) && statvfs(&self.mnt()).is_ok() {
+            // A dead mount left behind may still answer a stat from the kernel's cache, but never a statfs; and a new
+            // store is one only when it has its file, which comes last.
+            let made = self.data().join("store.json").exists();
+            if made && is_mounted(&self.mnt()) && statvfs(&self.mnt()).is_ok() {
                 self.service = Some(child);
                 return Ok(begin.elapsed());
             }

@@ -9,12 +9,15 @@ use std::path::PathBuf;
 
 use tests_e2e::{Pattern, Run, Site, SiteOptions};
 
-/// The journal's segment files, newest last.
-fn segments(site: &Site) -> Vec<PathBuf> {
-    let mut all: Vec<PathBuf> =
-        fs::read_dir(site.data().join("journal")).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file()).collect();
-    all.sort_by_key(|p| fs::metadata(p).unwrap().modified().unwrap());
-    all
+/// The journal's file that holds most, and where its last byte is that is not zero.
+fn segment_in_use(site: &Site) -> (PathBuf, usize) {
+    let files = fs::read_dir(site.data().join("journal")).unwrap().map(|e| e.unwrap().path());
+    let ends = files.filter(|p| p.is_file()).map(|path| {
+        let content = fs::read(&path).unwrap();
+        let end = content.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
+        (path, end)
+    });
+    ends.max_by_key(|(_, end)| *end).unwrap()
 }
 
 #[test]
@@ -24,10 +27,8 @@ fn damaged_journal_tail_is_cut_and_the_rest_served() {
     fs::File::open(site.mnt().join("early")).unwrap().sync_all().unwrap();
     site.kill();
     // Garbage after everything that was written, as a torn last write leaves it.
-    let newest = segments(&site).pop().unwrap();
-    let content = fs::read(&newest).unwrap();
-    let end = content.iter().rposition(|b| *b != 0).unwrap() + 1;
-    let file = OpenOptions::new().write(true).open(&newest).unwrap();
+    let (segment, end) = segment_in_use(&site);
+    let file = OpenOptions::new().write(true).open(&segment).unwrap();
     file.write_all_at(&[0xa5; 3000], (end as u64).next_multiple_of(8)).unwrap();
     site.mount();
     assert_eq!(fs::read_to_string(site.mnt().join("early")).unwrap(), "early");
@@ -43,9 +44,11 @@ fn hole_in_the_journal_stops_the_start_and_names_the_repair() {
         file.sync_all().unwrap();
     }
     site.kill();
-    let newest = segments(&site).pop().unwrap();
-    let file = OpenOptions::new().write(true).open(&newest).unwrap();
-    file.write_all_at(&[0xff; 4096], 100_000).unwrap();
+    let (segment, end) = segment_in_use(&site);
+    assert!(end > 500_000, "the records end at {end} already");
+    let file = OpenOptions::new().write(true).open(&segment).unwrap();
+    // More than one record's payload, so that the head of at least one is hit.
+    file.write_all_at(&[0xff; 40_000], 100_000).unwrap();
     let why = site.try_mount().unwrap_err();
     assert!(why.contains("journal") && why.contains("recover"), "{why}");
     assert!(!why.contains("panicked"), "{why}");

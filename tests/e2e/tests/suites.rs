@@ -80,6 +80,7 @@ fn fio_verifies_its_random_writes() {
         ])
         .args(["--do_verify=1", "--verify_fatal=1", "--fsync=256", "--numjobs=2", "--minimal"])
         .arg(format!("--directory={}", site.mnt().display()))
+        .dir(site.dir())
         .deadline_secs(300)
         .ok();
 }
@@ -101,6 +102,7 @@ fn fio_verifies_after_a_remount_from_the_pool() {
             .args(["--randseed=7", "--end_fsync=1", "--verify_state_save=0"])
             .arg(if only_verify { "--verify_only" } else { "--do_verify=0" })
             .arg(format!("--directory={}", site.mnt().display()))
+            .dir(site.dir())
             .deadline_secs(300)
             .ok();
     };

@@ -49,7 +49,11 @@ impl Control for Service {
 impl Service {
     pub(crate) async fn pool_report(&self) -> Result<PoolReport, Failure> {
         let status = self.pool.status().await;
-        let capacity = self.pool.capacity().await?;
+        // With no drive there the rest of the report matters all the more.
+        let capacity = self.pool.capacity().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the pool's capacity is not known");
+            objstore_base::Capacity::default()
+        });
         Ok(pool_report(&status, capacity))
     }
 
