@@ -5,15 +5,18 @@
 //! not of calls: a gathered write counts from when it is settled.
 
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fs_api::{Context, Durability, Target, Vfs};
 use fs_engine::Compaction;
 use futures::FutureExt;
 use objstore_base::{ErrorKind, Result};
-use objstore_env::sim::{SimRng, Survival};
-use objstore_env::{Clock, Rng};
+use objstore_env::sim::{SimDisk, SimRng, Survival};
+use objstore_env::{Clock, FailAction, Failpoints, Rng};
 use tests_model::Model;
 use tests_model::compare::{Depth, Tree, difference, dump};
 
@@ -24,6 +27,7 @@ use crate::op::{Action, Key, Op, Via};
 use crate::recovery::{Base, Entry, find_prefix, model_tree, root};
 use crate::store::{Settings, SimStore};
 
+const EIO: i32 = 5;
 /// Virtual time that one step may take: far more than any retry or back-off adds up to.
 const STEP_TIME_MAX: Duration = Duration::from_secs(3600);
 
@@ -41,6 +45,16 @@ pub struct Summary {
     pub restarts: u64,
     /// Commits that a crash took away, as it may.
     pub lost: u64,
+}
+
+impl AddAssign for Summary {
+    fn add_assign(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.commits += other.commits;
+        self.crashes += other.crashes;
+        self.restarts += other.restarts;
+        self.lost += other.lost;
+    }
 }
 
 /// One run; see the module.
@@ -71,17 +85,65 @@ impl History {
     /// # Panics
     /// With the seed, the steps and the difference, where the store breaks a promise.
     pub fn run(seed: u64, steps: usize) -> Summary {
+        Self::finished(seed, steps).summary
+    }
+
+    /// What happened, line by line, down to the LSNs and the requests made of the disk.
+    ///
+    /// # Panics
+    /// As `run`.
+    pub fn trace(seed: u64, steps: usize) -> Vec<String> {
+        let mut finished = Self::finished(seed, steps);
+        finished.log.push(format!("{:?}", finished.store.disk().counts()));
+        finished.log.push(format!("{:?}", finished.store.engine().status()));
+        finished.log
+    }
+
+    /// As `run`, but the power goes at the `nth` time that the program passes the failpoint `place`. Gives whether it
+    /// ever did.
+    ///
+    /// # Panics
+    /// As `run`.
+    pub fn run_dying_at(seed: u64, steps: usize, place: &'static str, nth: u64) -> bool {
+        let disk: Arc<OnceLock<SimDisk>> = Arc::default();
+        let died = Arc::new(AtomicBool::new(false));
+        let (dying, noted) = (Arc::clone(&disk), Arc::clone(&died));
+        let failpoints = Failpoints::with(move |name, hit| match dying.get() {
+            Some(disk) if name == place && hit == nth => {
+                disk.power_off();
+                noted.store(true, Ordering::Relaxed);
+                FailAction::Errno(EIO)
+            }
+            _ => FailAction::Continue,
+        });
+        let mut history = Self::begin(seed, failpoints);
+        history.log.push(format!("dying at {place}, {nth}"));
+        disk.get_or_init(|| history.store.disk().clone());
+        history.finish(steps);
+        died.load(Ordering::Relaxed)
+    }
+
+    fn finished(seed: u64, steps: usize) -> Self {
+        let mut history = Self::begin(seed, Failpoints::none());
+        history.finish(steps);
+        history
+    }
+
+    fn begin(seed: u64, failpoints: Failpoints) -> Self {
         let settings = Settings::random(&SimRng::stream(seed, 101));
         let shown = format!("{settings:?}");
-        let store = SimStore::new(seed, settings).unwrap_or_else(|e| panic!("SEED={seed}: a new store: {e}"));
-        let mut history = Self::new(seed, store);
+        let store = SimStore::with_failpoints(seed, settings, failpoints);
+        let mut history = Self::new(seed, store.unwrap_or_else(|e| panic!("SEED={seed}: a new store: {e}")));
         history.log.push(shown);
-        let outcome = catch_unwind(AssertUnwindSafe(|| history.steps(steps)));
+        history
+    }
+
+    fn finish(&mut self, steps: usize) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.steps(steps)));
         if let Err(panic) = outcome {
-            eprintln!("history of SEED={seed}:\n{}", history.log.join("\n"));
+            eprintln!("history of SEED={}:\n{}", self.seed, self.log.join("\n"));
             resume_unwind(panic);
         }
-        history.summary
     }
 
     fn new(seed: u64, store: SimStore) -> Self {
@@ -122,6 +184,9 @@ impl History {
         self.compare("at the end");
         self.check("at the end");
         self.restart();
+        if self.store.disk().is_off() {
+            self.crash(Survival::Nothing);
+        }
     }
 
     fn fail(&self, why: &str) -> ! {
@@ -201,9 +266,9 @@ impl History {
     fn check(&self, when: &str) {
         let engine = self.store.engine().clone();
         match self.wait("check", engine.check()) {
+            _ if self.store.disk().is_off() => {}
             Some(Ok(report)) if report.is_clean() => {}
             Some(Ok(report)) => self.fail(&format!("{when}, a check finds:\n{}", report.findings.join("\n"))),
-            Some(Err(_)) if self.store.disk().is_off() => {}
             Some(Err(error)) => self.fail(&format!("{when}, the check fails: {error}")),
             None => {}
         }
@@ -331,7 +396,7 @@ impl History {
     fn compare(&self, when: &str) {
         let Some(tree) = self.engine_tree() else { return };
         let different = difference(&model_tree(&self.model), &tree);
-        if !different.is_empty() {
+        if !different.is_empty() && !self.store.disk().is_off() {
             self.fail(&format!("{when}, model (left) and store (right) differ:\n{different}"));
         }
     }
@@ -360,12 +425,8 @@ impl History {
             self.log.push(format!("  the power goes again {changes} changes into the start"));
             self.store.crash_while_starting(survival, changes);
         }
-        if let Err(error) = self.store.crash(survival) {
-            self.fail(&format!("it does not start after a crash ({survival:?}): {error}"));
-        }
-        let recovered = self.store.recovered_lsn();
+        let (recovered, tree) = self.start_after(survival);
         let likely = commits.iter().take_while(|commit| commit.lsn <= recovered).count();
-        let tree = self.engine_tree().unwrap_or_else(|| self.fail("the power went where nobody cut it"));
         let acknowledged = self.acknowledged;
         let found = find_prefix(&self.base, &commits, &self.entries, acknowledged, likely, &tree);
         let (length, prefix) = found.unwrap_or_else(|why| {
@@ -379,6 +440,23 @@ impl History {
         self.model_nodes = prefix.nodes;
         self.begin_epoch();
         self.check("after a crash");
+    }
+
+    /// Crashes, and starts until a start lives long enough to be looked at: a failpoint may cut the power in it. Gives
+    /// the last LSN that the log had, and all that is there.
+    fn start_after(&mut self, survival: Survival) -> (u64, Tree) {
+        loop {
+            match self.store.crash(survival) {
+                Ok(()) => {
+                    let recovered = self.store.recovered_lsn();
+                    if let Some(tree) = self.engine_tree() {
+                        return (recovered, tree);
+                    }
+                }
+                Err(_) if self.store.disk().is_off() => {}
+                Err(error) => self.fail(&format!("it does not start after a crash ({survival:?}): {error}")),
+            }
+        }
     }
 
     fn begin_epoch(&mut self) {

@@ -76,7 +76,9 @@ impl DiskFile for SimFile {
     fn write_all_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
         self.check_writable()?;
         let (mut inner, effect) = self.disk.file_call(Ops::WRITE, &self.path)?;
-        let bytes = Bytes::from(bufs.iter().flat_map(|buf| buf.iter().copied()).collect::<Vec<u8>>());
+        let mut bytes = Vec::with_capacity(bufs.iter().map(|buf| buf.len()).sum());
+        bufs.iter().for_each(|buf| bytes.extend_from_slice(buf));
+        let bytes = Bytes::from(bytes);
         match effect {
             None => {
                 let fitting = self.fitting(&inner, offset, bytes.len())?;
