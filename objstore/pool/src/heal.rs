@@ -277,6 +277,11 @@ impl Inner {
         let (mut good, mut surplus) = (BTreeMap::new(), Vec::new());
         for ((slot, name), verdict) in shards.into_iter().zip(verdicts) {
             match verdict {
+                // Opened with the wrong code: nothing it could do to this blob would be right.
+                Ok(found) if !self.is_of_this_code(&found) => {
+                    let why = format!("it was stored with code {}+{}", found.k, found.m);
+                    return Err(Error::new(ErrorKind::Mismatch, "heal blob").entity(id).context(why));
+                }
                 Ok(mut found) => {
                     found.name.index = 0;
                     let same = *identity.get_or_insert(found) == found;

@@ -186,7 +186,7 @@ impl Inner {
         })
     }
 
-    const fn is_of_this_code(&self, identity: &ShardIdentity) -> bool {
+    pub(crate) const fn is_of_this_code(&self, identity: &ShardIdentity) -> bool {
         identity.k as usize == self.config.k && identity.m as usize == self.config.m
     }
 }

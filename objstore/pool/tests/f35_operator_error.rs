@@ -159,3 +159,18 @@ fn f35_a_directory_with_foreign_files_is_not_taken() {
     assert_eq!((error.kind(), error.entity_name()), (ErrorKind::NotEmpty, "/drives/1"));
     assert!(site.disk().metadata(Path::new("/drives/0")).is_err(), "the good one was not touched either");
 }
+
+#[test]
+fn f35_a_pool_opened_with_another_code_harms_nothing() {
+    let (mut site, object) = site_with_object();
+    let before: Vec<_> = (0..6).flat_map(|slot| site.shards(slot)).map(|path| (site.read(&path), path)).collect();
+    (site.config.k, site.config.m) = (3, 2);
+    let pool = site.open();
+    assert_eq!(support::kind(site.get(&pool, object.0, 10)), ErrorKind::Damaged);
+    let report = site.heal(&pool);
+    assert!(report.blobs_failed == 1 && report.failures[0].1.contains("stored with code 4+2"), "{report:?}");
+    drop(pool);
+    assert!(before.iter().all(|(content, path)| site.read(path) == *content), "every shard is as it was");
+    (site.config.k, site.config.m) = (4, 2);
+    check(&site, &site.open(), &[object], "with its own code");
+}
