@@ -61,6 +61,11 @@ impl Progress {
         delay
     }
 
+    /// Sealing works again; a failure of an upload stays.
+    pub(crate) fn sealed(&mut self) {
+        self.failure.take_if(|failure| failure.segment.is_none());
+    }
+
     pub(crate) fn succeeded(&mut self) {
         self.failure = None;
     }

@@ -116,8 +116,10 @@ impl WriteBack {
             // Appends that did not pass the gate (metadata, compaction) count too.
             self.look();
             self.guard_disk().await;
-            if let Err(error) = self.seal_if_due(puts.is_empty()).await {
-                self.failed(None, &error);
+            match self.seal_if_due(puts.is_empty()).await {
+                Ok(None) => {}
+                Ok(Some(_)) => self.progress.lock().sealed(),
+                Err(error) => drop(self.failed(None, &error)),
             }
             while puts.len() < self.config.uploads_in_flight_max.max(1) {
                 let Some(segment) = self.next_sealed(queued) else { break };

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cache_journal::{FrameNo, SegmentId, SegmentState};
+use cache_journal::{FrameId, FrameNo, SegmentId, SegmentState};
 use cache_writeback::{SegmentBlobs, Step, UploadState, WriteBackConfig};
 use futures::FutureExt;
-use machine::{CALM, JOURNAL_DIR, KIB, Machine, Weather, seed, small_config};
+use machine::{CALM, JOURNAL_DIR, KIB, Machine, Weather, death_of, seed, small_config};
 use objstore_base::{BlobId, ErrorKind, MemoryBlobStore};
 use objstore_env::sim::{SimWorld, Survival};
 use objstore_env::{FailAction, Failpoints};
@@ -262,13 +262,13 @@ fn every_failpoint_only_delays() {
 fn only_frames_that_died_in_their_own_segment_are_left_out() {
     let machine = Machine::new(small_config());
     let first = machine.append(1000, &[]);
-    let second = machine.append(1000, &[first.frame]);
-    let third = machine.append(1000, &[second.frame]);
+    let second = machine.append(1000, &[first]);
+    let third = machine.append(1000, &[second]);
     machine.liveness.dead.lock().extend([first, second, third]);
     // A snapshot still sees the second; the third died in another segment.
     machine.liveness.kept.lock().insert(second);
     machine.world.run(machine.writeback.flush()).expect("the store is up");
-    machine.append_metadata(&third.frame.0.to_le_bytes());
+    machine.append_metadata(&death_of(third));
     machine.world.run(machine.writeback.flush()).expect("the store is up");
 
     let blobs = SegmentBlobs::new(machine.store.clone(), 1 << 20);
@@ -280,11 +280,45 @@ fn only_frames_that_died_in_their_own_segment_are_left_out() {
     assert_eq!(batches.filter(|b| b.is_ok()).count(), 3, "the history of the dead is kept");
 }
 
+/// Promise 6: whoever has the pool alone stops at the end of a segment, and finds every frame that is named there.
+#[test]
+fn at_the_end_of_every_segment_in_the_pool_every_named_frame_is_there() {
+    let machine = Machine::new(WriteBackConfig { max_dirty_bytes: 64 << 20, ..small_config() });
+    machine.store.set_weather(Weather { put_ms_max: 2000, fail_percent: 30 });
+    machine.writeback.start();
+    let rng = machine.env.rng.clone();
+    let mut alive: Vec<FrameId> = Vec::new();
+    let (mut died_at_home, mut died_later) = (Vec::new(), 0);
+    for _ in 0..600 {
+        let dying = if rng.below(3) > 0 && !alive.is_empty() {
+            Some(alive.swap_remove(rng.below(alive.len() as u64) as usize))
+        } else {
+            None
+        };
+        let born = machine.append(1 + rng.below(16 << 10) as usize, dying.as_slice());
+        if let Some(frame) = dying {
+            match frame.segment == born.segment {
+                true => died_at_home.push(frame),
+                false => died_later += 1,
+            }
+            machine.liveness.dead.lock().insert(frame);
+        }
+        alive.push(born);
+        machine.world.pass(Duration::from_millis(rng.below(500)));
+    }
+    machine.world.run(machine.writeback.flush()).expect("the store is up");
+    machine.written.lock().retain(|(id, _)| !died_at_home.contains(id));
+    machine.assert_pool_holds_everything();
+    let left_out = machine.writeback.status().totals.frames_left_out;
+    assert!(left_out > 0 && left_out <= died_at_home.len() as u64, "{left_out} of {}", died_at_home.len());
+    assert!(died_later > 50, "{died_later}");
+}
+
 #[test]
 fn a_segment_without_live_frames_becomes_a_blob_of_metadata() {
     let machine = Machine::new(small_config());
     let frame = machine.append(100_000, &[]);
-    machine.append_metadata(&frame.frame.0.to_le_bytes());
+    machine.append_metadata(&death_of(frame));
     machine.liveness.dead.lock().insert(frame);
     machine.world.run(machine.writeback.flush()).expect("the store is up");
     assert!(machine.store.inner.used() < 1000, "100 KB of dead bytes did not go up");

@@ -118,7 +118,7 @@ impl BlobStore for SlowStore {
     }
 }
 
-/// Batches of these tests are numbers of frames of the same segment that the record kills.
+/// Batches of these tests are names of frames that the record kills.
 #[derive(Default)]
 pub struct KillList {
     /// Killed, but a snapshot still names them.
@@ -131,10 +131,20 @@ impl Liveness for KillList {
         Ok(self.kept.lock().contains(&frame) || !self.dead.lock().contains(&frame))
     }
 
-    fn killed_by(&self, _: SegmentId, batch: &[u8], killed: &mut dyn FnMut(FrameNo)) -> Result<()> {
-        batch.as_chunks::<4>().0.iter().for_each(|word| killed(FrameNo(u32::from_le_bytes(*word))));
+    fn killed_by(&self, segment: SegmentId, batch: &[u8], killed: &mut dyn FnMut(FrameNo)) -> Result<()> {
+        for name in batch.as_chunks::<12>().0 {
+            let (at, frame) = name.split_at(8);
+            if at == segment.0.to_le_bytes() {
+                killed(FrameNo(u32::from_le_bytes(frame.try_into().expect("four bytes"))));
+            }
+        }
         Ok(())
     }
+}
+
+/// A batch that kills one frame.
+pub fn death_of(frame: FrameId) -> Vec<u8> {
+    [&frame.segment.0.to_le_bytes()[..], &frame.frame.0.to_le_bytes()].concat()
 }
 
 pub struct Machine {
@@ -172,14 +182,14 @@ impl Machine {
         Self { world, env, journal, store, liveness, writeback, written: Mutex::default() }
     }
 
-    /// One record with one frame of `len` bytes; it kills `killed`, frames of the same segment.
-    pub fn append(&self, len: usize, killed: &[FrameNo]) -> FrameId {
+    /// One record with one frame of `len` bytes; it kills `killed`.
+    pub fn append(&self, len: usize, killed: &[FrameId]) -> FrameId {
         let bytes = noise(len, self.env.rng.next_u64());
         let mut id = None;
         let frame = FrameData { ino: 5, offset: 0, bytes: &bytes, origin: None };
         let appended = self.journal.append(&[frame], &mut |ids, batch| {
             id = ids.first().copied();
-            killed.iter().for_each(|frame| batch.extend_from_slice(&frame.0.to_le_bytes()));
+            killed.iter().for_each(|frame| batch.extend_from_slice(&death_of(*frame)));
         });
         appended.expect("the journal takes it");
         let id = id.expect("one frame has one id");
