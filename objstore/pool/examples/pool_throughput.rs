@@ -1,4 +1,4 @@
-//! Measures a pool on local drives: `cargo run -p objstore-pool --example throughput [dir] [blobs] [blob MiB]`.
+//! Measures a pool on local drives: `cargo run -p objstore-pool --example pool_throughput [dir] [blobs] [blob MiB]`.
 //!
 //! 4+2 over six folders of `dir` (default: the temporary directory). GB/s of user data through put (synced at the
 //! quorum), whole-blob get, get of 256 KiB ranges, and get with two drives' shards removed; from the page cache.
