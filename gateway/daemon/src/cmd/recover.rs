@@ -5,9 +5,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use cache_journal::{Journal, JournalConfig, Lsn, SegmentId};
+use fs_engine::RecoverReport;
 use fs_rocks::{RocksConfig, RocksStore};
-use objstore_base::BlobStore;
-use objstore_env::real;
+use objstore_base::{BlobStore, ErrorKind};
+use objstore_env::{Env, real};
 use objstore_pool::Pool;
 use serde::Serialize;
 
@@ -18,7 +20,7 @@ use crate::exit::{Exit, Failure};
 use crate::host;
 use crate::output;
 use crate::service::{pool_config, runtime};
-use crate::store::{self, Layout, StoreLock};
+use crate::store::{self, Layout, StoreFile, StoreLock};
 
 #[derive(Serialize)]
 struct RecoverOutcome {
@@ -42,10 +44,11 @@ pub(crate) fn run(args: &StoreArgs, json: bool) -> Outcome {
         let lock = StoreLock::take(&layout)?;
         let env = real::env(tokio::runtime::Handle::current())
             .map_err(|error| Failure::refuse("read", "the system's random device", error))?;
-        let pool = Arc::new(Pool::open(env, pool_config(&layout, &store)?).await?);
+        let pool = Arc::new(Pool::open(env.clone(), pool_config(&layout, &store)?).await?);
         let old_index = set_aside(&layout)?;
         let index = RocksStore::open(layout.index(), &RocksConfig::default())?;
         let report = fs_engine::recover(&index, Arc::clone(&pool) as Arc<dyn BlobStore>).await?;
+        begin_journal(&env, &layout, &store, &report)?;
         drop(lock);
         Ok::<_, Failure>(RecoverOutcome {
             data: layout.data.clone(),
@@ -59,6 +62,17 @@ pub(crate) fn run(args: &StoreArgs, json: bool) -> Outcome {
     })?;
     output::report(&outcome, json, || text(&outcome));
     Ok(Exit::Ok)
+}
+
+/// Where the journal is lost too, an empty one that goes on after what the pool had.
+fn begin_journal(env: &Env, layout: &Layout, store: &StoreFile, report: &RecoverReport) -> Result<(), Failure> {
+    let mut config = JournalConfig::new(layout.journal(), store.store_uuid.0);
+    config.segment_bytes = store.segment_bytes;
+    match Journal::begin_after(env, &config, Lsn(report.lsn), SegmentId(report.last_segment)) {
+        // The usual case: it is there, and is replayed on top at the next start.
+        Err(error) if error.kind() == ErrorKind::Exists => Ok(()),
+        begun => Ok(begun?),
+    }
 }
 
 /// Renames the index out of the way, to a name that is free.
