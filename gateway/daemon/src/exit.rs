@@ -47,7 +47,7 @@ impl Exit {
 }
 
 /// An error on its way to the user, with the exit code it leads to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     /// `what failed: where: what to do`, one line.

@@ -4,6 +4,7 @@
 //! to a running service. Semantics of files, blobs and protocols live in the crates below; nothing of it is here.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 mod background;
 mod board;

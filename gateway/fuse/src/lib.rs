@@ -5,6 +5,7 @@
 //! It must not know the engine or a store.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 mod attributes;
 mod caller;

@@ -57,7 +57,7 @@ impl Door {
         let (cx, operation) = self.enter(request, "getlk", number);
         let vfs = Arc::clone(&self.vfs);
         let work = async move { vfs.test_lock(&cx, ino(number), wanted).await };
-        self.serve(operation, reply, work, |reply, found| reply_lock(reply, found));
+        self.serve(operation, reply, work, reply_lock);
     }
 
     pub(crate) fn set_lock(

@@ -43,6 +43,7 @@ impl Door {
         });
     }
 
+    #[allow(clippy::too_many_arguments, reason = "the request's own fields")]
     pub(crate) fn make_device(
         &self,
         request: &Request,
@@ -89,6 +90,7 @@ impl Door {
         self.serve(operation, reply, work, move |reply, attr| reply_entry(replier.as_ref(), reply, &attr));
     }
 
+    #[allow(clippy::too_many_arguments, reason = "the request's own fields")]
     pub(crate) fn create_file(
         &self,
         request: &Request,

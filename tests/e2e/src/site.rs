@@ -165,7 +165,10 @@ impl Site {
 
     /// `tidegate status --json`.
     pub fn status(&self) -> serde_json::Value {
-        self.command(&["status", "--json", "--data"]).arg(self.data()).ok().json()
+        let done = self.command(&["status", "--json", "--data"]).arg(self.data()).finish();
+        // A degraded or damaged pool has its exit code, and its report.
+        assert!(matches!(done.code, Some(0 | 4 | 5)), "{}", done.text());
+        done.json()
     }
 
     /// Everything into the pool.

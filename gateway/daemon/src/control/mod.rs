@@ -46,7 +46,7 @@ pub(crate) enum Reply {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
-    Status(StatusReport),
+    Status(Box<StatusReport>),
     Info(InfoReport),
     Pool(PoolReport),
     Healed(HealOutcome),

@@ -29,7 +29,7 @@ impl Control for Service {
     fn answer(&self, request: Request, progress: mpsc::Sender<Progress>) -> BoxFuture<'_, Result<Answer, Failure>> {
         Box::pin(async move {
             match request {
-                Request::Status => self.status_report().await.map(Answer::Status),
+                Request::Status => self.status_report().await.map(|report| Answer::Status(Box::new(report))),
                 Request::Info { inode } => self.info(Ino(inode)).await.map(Answer::Info),
                 Request::PoolStatus => self.pool_report().await.map(Answer::Pool),
                 Request::PoolHeal => self.heal(progress).await.map(Answer::Healed),

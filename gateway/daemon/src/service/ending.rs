@@ -68,7 +68,7 @@ pub(crate) async fn until_ended(
     let closed = close(service).await;
     if let Some(stop) = asked {
         let answered = service.answered.notified();
-        tell(stop, closed.as_ref().map(|()| ()).map_err(|failure| Failure::new(failure.exit, failure.message.clone())));
+        tell(stop, closed.clone());
         tokio::select! {
             () = answered => {}
             () = service.env.clock.sleep(ANSWER_MAX) => tracing::debug!("whoever asked for the end does not listen"),

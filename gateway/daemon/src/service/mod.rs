@@ -128,6 +128,7 @@ async fn serve(
         stops,
         answered: Notify::new(),
     });
+    service.pool.start();
     service.engine.start();
     control::serve(&env, service.layout.control(), Arc::clone(&service) as Arc<dyn control::Control>)?;
     let options = gateway_fuse::MountOptions::new(&service.layout.data);
