@@ -67,6 +67,17 @@ fn a_failed_sync_that_lost_its_content_shows_it_until_the_crash() {
 }
 
 #[test]
+fn an_ignored_sync_keeps_nothing() {
+    let disk = disk();
+    let file = open(&disk, "/drives/0/a");
+    disk.arm(Fault::new("/drives/0", Ops::SYNC, When::Always, Effect::IgnoreSync));
+    file.write_all_at(&[IoSlice::new(&[2; 8192])], 0).unwrap();
+    file.sync_data().unwrap();
+    let after = disk.crash_image(Survival::Nothing, 0);
+    assert_eq!(read(&*open(&after, "/drives/0/a")).unwrap(), [1; 8192]);
+}
+
+#[test]
 fn a_flipped_read_has_one_wrong_bit_and_the_medium_none() {
     let disk = disk();
     let file = open(&disk, "/drives/0/a");

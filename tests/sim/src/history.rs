@@ -15,7 +15,7 @@ use fs_api::{Context, Durability, Target, Vfs};
 use fs_engine::Compaction;
 use futures::FutureExt;
 use objstore_base::{ErrorKind, Result};
-use objstore_env::sim::{SimDisk, SimRng, Survival};
+use objstore_env::sim::{Effect, Fault, Ops, SimDisk, SimRng, Survival, When};
 use objstore_env::{Clock, FailAction, Failpoints, Rng};
 use tests_model::Model;
 use tests_model::compare::{Depth, Tree, difference, dump};
@@ -75,6 +75,8 @@ pub struct History {
     acknowledged: usize,
     /// The drive that is bad: until everything it missed is made good it stays the only one.
     broken: Option<usize>,
+    /// The disk under the journal ignores syncs.
+    lying: bool,
     log: Vec<String>,
     summary: Summary,
 }
@@ -123,6 +125,33 @@ impl History {
         died.load(Ordering::Relaxed)
     }
 
+    /// As `run`, on a disk that ignores the syncs of the journal: this must not go well for long.
+    ///
+    /// # Panics
+    /// As `run`: where the histories are worth anything, for most seeds.
+    pub fn run_on_lying_disk(seed: u64, steps: usize) {
+        let mut history = Self::begin(seed, Failpoints::none());
+        history.lying = true;
+        history.lie();
+        history.finish(steps);
+    }
+
+    /// The failpoints that a history passes.
+    ///
+    /// # Panics
+    /// As `run`.
+    pub fn places(seed: u64, steps: usize) -> Vec<&'static str> {
+        let failpoints = Failpoints::with(|_, _| FailAction::Continue);
+        Self::begin(seed, failpoints.clone()).finish(steps);
+        failpoints.hits().into_keys().collect()
+    }
+
+    fn lie(&self) {
+        if self.lying {
+            self.store.disk().arm(Fault::new("/journal", Ops::SYNC, When::Always, Effect::IgnoreSync));
+        }
+    }
+
     fn finished(seed: u64, steps: usize) -> Self {
         let mut history = Self::begin(seed, Failpoints::none());
         history.finish(steps);
@@ -162,6 +191,7 @@ impl History {
             owed: BTreeMap::new(),
             acknowledged: 0,
             broken: None,
+            lying: false,
             log: Vec::new(),
             summary: Summary::default(),
         }
@@ -235,9 +265,11 @@ impl History {
             Step::Break(drive, fault) => {
                 let drive = *self.broken.get_or_insert(drive);
                 break_drive(self.store.disk(), drive, fault);
+                self.lie();
             }
             Step::Mend => {
                 self.store.disk().clear_faults();
+                self.lie();
                 self.broken = None;
                 // The pool has not trusted the drive for a while.
                 self.store.world().pass(SUSPICION);

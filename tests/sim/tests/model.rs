@@ -57,3 +57,10 @@ fn the_same_seed_is_the_same_history() {
         assert_eq!(History::trace(seed, STEPS), History::trace(seed, STEPS), "SEED={seed}");
     }
 }
+
+#[test]
+fn a_disk_that_lies_about_syncs_is_found_out() {
+    let caught = (0..20).filter(|seed| std::panic::catch_unwind(|| History::run_on_lying_disk(*seed, STEPS)).is_err());
+    let caught = caught.count();
+    assert!(caught >= 5, "of 20 histories on a lying disk only {caught} noticed");
+}

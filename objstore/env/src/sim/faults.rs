@@ -65,6 +65,9 @@ pub enum Effect {
     /// A sync fails with EIO and takes unsynced content with it: reads still see it, later syncs succeed, and it
     /// is gone after a crash. Another call fails with EIO.
     LoseSync,
+    /// A sync says that it succeeded and does nothing: a disk with a volatile cache that lies. No program survives it;
+    /// a test that does not notice it tests nothing. Another call fails with EIO.
+    IgnoreSync,
     /// A read gives one wrong bit; the medium is as it was.
     FlipBit,
     /// The call takes this much longer (see `SimTasks::blocking`).
@@ -76,7 +79,7 @@ impl Effect {
     pub(super) const fn errno(self) -> i32 {
         match self {
             Self::Errno(code) | Self::Partial(code) => code,
-            Self::LoseSync | Self::FlipBit | Self::Delay(_) => libc::EIO,
+            Self::LoseSync | Self::IgnoreSync | Self::FlipBit | Self::Delay(_) => libc::EIO,
         }
     }
 }

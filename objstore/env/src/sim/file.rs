@@ -101,6 +101,7 @@ impl DiskFile for SimFile {
                 inner.counts.syncs += 1;
                 inner.change(Change::Sync { node: self.node })
             }
+            Some(Effect::IgnoreSync) => Ok(()),
             Some(Effect::LoseSync) => {
                 let seed = self.disk.draw(u64::MAX);
                 inner.change(Change::LoseSync { node: self.node, seed })?;
