@@ -34,7 +34,7 @@ impl Nodes {
         Self { inos: BTreeMap::from([(0, ROOT_INO)]), keys: BTreeMap::from([(ROOT_INO, 0)]), handles: BTreeMap::new() }
     }
 
-    fn learn(&mut self, key: Key, ino: Ino) {
+    pub(crate) fn learn(&mut self, key: Key, ino: Ino) {
         self.inos.insert(key, ino);
         self.keys.insert(ino, key);
     }

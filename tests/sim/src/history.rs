@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use fs_api::{Context, Durability, Target, Vfs};
+use fs_api::{Context, Durability, FileKind, ROOT_INO, Target, Vfs};
 use fs_engine::Compaction;
 use futures::FutureExt;
 use objstore_base::{ErrorKind, Result};
@@ -471,7 +471,35 @@ impl History {
         self.model = Model::from_state(prefix.model.snapshot());
         self.model_nodes = prefix.nodes;
         self.begin_epoch();
+        self.learn_unanswered();
         self.check("after a crash");
+    }
+
+    /// What was made and committed, but not answered before the power went, is there: its number is found by its name.
+    fn learn_unanswered(&mut self) {
+        let engine = self.store.engine().clone();
+        let mut pending = vec![ROOT_INO];
+        while let Some(dir) = pending.pop() {
+            let listed = self.model.readdir(&root(), Target::inode(dir), 0, usize::MAX, false).now_or_never();
+            let listing = listed.and_then(Result::ok).unwrap_or_default();
+            for entry in listing.entries.into_iter().filter(|entry| !entry.name.starts_with(b".")) {
+                if entry.kind == FileKind::Directory {
+                    pending.push(entry.ino);
+                }
+                let keys = (self.model_nodes.key(dir), self.model_nodes.key(entry.ino));
+                let (Some(parent), Some(key)) = keys else { continue };
+                let Some(parent) = self.engine_nodes.ino(parent).filter(|_| self.engine_nodes.ino(key).is_none())
+                else {
+                    continue;
+                };
+                let found = self.store.world().run(engine.lookup(&root(), parent, &entry.name));
+                match found {
+                    Ok(attr) => self.engine_nodes.learn(key, attr.ino),
+                    Err(_) if self.store.disk().is_off() => return,
+                    Err(error) => self.fail(&format!("{:?} was listed and is not found: {error}", entry.name)),
+                }
+            }
+        }
     }
 
     /// Crashes, and starts until a start lives long enough to be looked at: a failpoint may cut the power in it. Gives
