@@ -36,11 +36,14 @@ impl FrozenDisk {
         self.dir.join("disk")
     }
 
-    /// Cuts the disk off, keeps the image of that instant, runs `after` (which ends whoever used the disk), and
-    /// mounts the kept image in the old one's place.
-    pub fn cut(&self, after: impl FnOnce()) {
-        self.bash("fsfreeze -f lower; trap 'fsfreeze -u lower' EXIT; cp --sparse=always lower/disk.img after.img");
-        after();
+    /// Cuts the disk off and keeps the image of that instant; `note` takes down what was promised until then, while no
+    /// write can reach the disk any more. Then `end` ends whoever used the disk, and the kept image is mounted in the
+    /// old one's place.
+    pub fn cut(&self, note: impl FnOnce(), end: impl FnOnce()) {
+        self.bash("fsfreeze -f lower; cp --sparse=always lower/disk.img after.img || { fsfreeze -u lower; exit 1; }");
+        note();
+        self.bash("fsfreeze -u lower");
+        end();
         self.bash(
             "for i in $(seq 1 200); do umount disk && break; sleep 0.05; done
              for i in $(seq 1 200); do losetup -j lower/disk.img | grep -q . || break; sleep 0.05; done
@@ -55,6 +58,8 @@ impl FrozenDisk {
 
 impl Drop for FrozenDisk {
     fn drop(&mut self) {
+        // It is frozen only where a note panicked.
+        Run::bash("fsfreeze -u lower 2>/dev/null || true").dir(&self.dir).finish();
         for name in ["disk", "lower"] {
             let path = self.dir.join(name);
             while is_mounted(&path) && umount2(&path, MntFlags::MNT_DETACH).is_ok() {}

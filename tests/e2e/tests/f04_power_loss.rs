@@ -115,14 +115,16 @@ fn disk_is_cut_off(dir: &Path) {
             .collect();
         let said = || outputs.iter().map(|o| fs::read_to_string(o).unwrap_or_default()).collect::<String>();
         wait_for_acks(said, target(round), || ());
-        disk.cut(|| {
-            keep(&acks_in(&said()), &acks);
-            site.kill();
-            for mut load in loads {
-                load.kill().unwrap();
-                load.wait().unwrap();
-            }
-        });
+        disk.cut(
+            || keep(&acks_in(&said()), &acks),
+            || {
+                site.kill();
+                for mut load in loads {
+                    load.kill().unwrap();
+                    load.wait().unwrap();
+                }
+            },
+        );
         site.mount();
         Run::new(LOADER).arg("verify").arg(site.mnt()).arg(&acks).deadline_secs(180).ok();
         site.stop();
