@@ -234,7 +234,7 @@ impl PoolReport {
         let health = match self.health {
             Health::Ok => "ok",
             Health::Degraded => "DEGRADED: everything is readable, something is missing",
-            Health::Damaged => "DAMAGED: something cannot be read",
+            Health::Damaged => "DAMAGED: more drives are away than the code bears; bring them back",
         };
         line(&mut out, "pool", &format!("{} code {}, {health}", self.pool_uuid, self.code));
         line(&mut out, "", &self.survives);
@@ -264,7 +264,7 @@ impl StatusReport {
     pub(crate) fn text(&self) -> String {
         let mut out = String::new();
         let safe = match (self.health, self.dirty_bytes) {
-            (Health::Damaged, _) => "NO: something cannot be read any more".to_owned(),
+            (Health::Damaged, _) => "NO: more drives are away than the code bears; see the pool below".to_owned(),
             (Health::Degraded, _) => "readable, but DEGRADED: see the pool below".to_owned(),
             (Health::Ok, 0) => "yes, all of it is in the pool".to_owned(),
             (Health::Ok, dirty) => {
