@@ -105,7 +105,7 @@ impl<'a> Run<'a> {
 
     fn append(&mut self) -> Result<()> {
         let payloads: Vec<Vec<u8>> = (0..self.rng.below(3))
-            .map(|_| if self.rng.one_in(6) { 1 + self.rng.below(60 << 10) } else { 1 + self.rng.below(3000) })
+            .map(|_| if self.rng.one_in(6) { 1 + self.rng.below(50 << 10) } else { 1 + self.rng.below(3000) })
             .map(|len| self.bytes(len))
             .collect();
         let frames: Vec<FrameData<'_>> =
