@@ -17,7 +17,9 @@ pub use context::{Context, Credentials, Durability, Groups};
 pub use dir::{DirEntry, Listing};
 pub use ids::{Handle, HandleId, Ino, ROOT_INO};
 pub use lock::{LockKind, LockOwner, LockRange, LockRequest, LockSpace, LockWait};
-pub use requests::{AccessMask, Created, FallocateMode, NewNode, OpenFlags, RenameMode, SeekFrom, StatFs, Target, XattrMode};
+pub use requests::{
+    AccessMask, Created, FallocateMode, NewNode, OpenFlags, RenameMode, SeekFrom, StatFs, Target, XattrMode,
+};
 pub use vfs::Vfs;
 
 /// Longest name of a directory entry, in bytes.

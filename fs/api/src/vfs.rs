@@ -30,13 +30,25 @@ pub trait Vfs: Send + Sync {
     /// unless the parent has a default ACL. The owner is the caller; the group too, or the parent's where that is
     /// setgid.
     fn make<'a>(
-        &'a self, cx: &'a Context, parent: Ino, name: &'a [u8], node: NewNode, mode: u32, umask: u32,
+        &'a self,
+        cx: &'a Context,
+        parent: Ino,
+        name: &'a [u8],
+        node: NewNode,
+        mode: u32,
+        umask: u32,
     ) -> BoxFuture<'a, Result<Attr>>;
 
     /// Opens the regular file `name`, creating it where it is missing; with `exclusive`, `Exists` where it is there.
     #[expect(clippy::too_many_arguments, reason = "all of open(2) with O_CREAT")]
     fn create<'a>(
-        &'a self, cx: &'a Context, parent: Ino, name: &'a [u8], mode: u32, umask: u32, flags: OpenFlags,
+        &'a self,
+        cx: &'a Context,
+        parent: Ino,
+        name: &'a [u8],
+        mode: u32,
+        umask: u32,
+        flags: OpenFlags,
         exclusive: bool,
     ) -> BoxFuture<'a, Result<Created>>;
 
@@ -51,14 +63,25 @@ pub trait Vfs: Send + Sync {
 
     /// One atomic change, whatever the size of the directory; a replaced target never misses in between.
     fn rename<'a>(
-        &'a self, cx: &'a Context, parent: Ino, name: &'a [u8], new_parent: Ino, new_name: &'a [u8], mode: RenameMode,
+        &'a self,
+        cx: &'a Context,
+        parent: Ino,
+        name: &'a [u8],
+        new_parent: Ino,
+        new_name: &'a [u8],
+        mode: RenameMode,
     ) -> BoxFuture<'a, Result<()>>;
 
     fn readlink<'a>(&'a self, cx: &'a Context, ino: Ino) -> BoxFuture<'a, Result<Bytes>>;
 
     /// Up to `limit` entries after `cookie` (0 starts, with `.` and `..`), with attributes if asked.
     fn readdir<'a>(
-        &'a self, cx: &'a Context, target: Target, cookie: u64, limit: usize, with_attr: bool,
+        &'a self,
+        cx: &'a Context,
+        target: Target,
+        cookie: u64,
+        limit: usize,
+        with_attr: bool,
     ) -> BoxFuture<'a, Result<Listing>>;
 
     // Inodes -----------------------------------------------------------------------------------------------------
@@ -74,7 +97,12 @@ pub trait Vfs: Send + Sync {
     fn getxattr<'a>(&'a self, cx: &'a Context, ino: Ino, name: &'a [u8]) -> BoxFuture<'a, Result<Bytes>>;
 
     fn setxattr<'a>(
-        &'a self, cx: &'a Context, ino: Ino, name: &'a [u8], value: &'a [u8], mode: XattrMode,
+        &'a self,
+        cx: &'a Context,
+        ino: Ino,
+        name: &'a [u8],
+        value: &'a [u8],
+        mode: XattrMode,
     ) -> BoxFuture<'a, Result<()>>;
 
     fn listxattr<'a>(&'a self, cx: &'a Context, ino: Ino) -> BoxFuture<'a, Result<Vec<Vec<u8>>>>;
@@ -99,8 +127,7 @@ pub trait Vfs: Send + Sync {
     fn read<'a>(&'a self, cx: &'a Context, target: Target, offset: u64, len: u32) -> BoxFuture<'a, Result<Bytes>>;
 
     /// Writes all of `data` at `offset` (at the end for an append handle) and gives the bytes written.
-    fn write<'a>(&'a self, cx: &'a Context, target: Target, offset: u64, data: &'a [u8])
-    -> BoxFuture<'a, Result<u32>>;
+    fn write<'a>(&'a self, cx: &'a Context, target: Target, offset: u64, data: &'a [u8]) -> BoxFuture<'a, Result<u32>>;
 
     /// The last moment to tell the caller of `close` that its bytes cannot be kept. Drops the POSIX locks of `owner`.
     fn flush<'a>(&'a self, cx: &'a Context, target: Target, owner: LockOwner) -> BoxFuture<'a, Result<()>>;
@@ -110,7 +137,12 @@ pub trait Vfs: Send + Sync {
     fn fsync<'a>(&'a self, cx: &'a Context, target: Target, data_only: bool) -> BoxFuture<'a, Result<()>>;
 
     fn fallocate<'a>(
-        &'a self, cx: &'a Context, target: Target, offset: u64, len: u64, mode: FallocateMode,
+        &'a self,
+        cx: &'a Context,
+        target: Target,
+        offset: u64,
+        len: u64,
+        mode: FallocateMode,
     ) -> BoxFuture<'a, Result<()>>;
 
     /// # Errors
@@ -119,18 +151,33 @@ pub trait Vfs: Send + Sync {
 
     /// Copies extents, not bytes; gives the bytes covered, shorter at the end of the source.
     fn copy_range<'a>(
-        &'a self, cx: &'a Context, source: Target, source_offset: u64, target: Target, target_offset: u64, len: u64,
+        &'a self,
+        cx: &'a Context,
+        source: Target,
+        source_offset: u64,
+        target: Target,
+        target_offset: u64,
+        len: u64,
     ) -> BoxFuture<'a, Result<u64>>;
 
     // Locks ------------------------------------------------------------------------------------------------------
 
     /// A lock that stands in the way of `request`, if there is one.
-    fn test_lock<'a>(&'a self, cx: &'a Context, ino: Ino, request: LockRequest)
-    -> BoxFuture<'a, Result<Option<LockRequest>>>;
+    fn test_lock<'a>(
+        &'a self,
+        cx: &'a Context,
+        ino: Ino,
+        request: LockRequest,
+    ) -> BoxFuture<'a, Result<Option<LockRequest>>>;
 
     /// Takes, changes or drops a lock. `Deadlock` where waiting could never end.
-    fn set_lock<'a>(&'a self, cx: &'a Context, ino: Ino, request: LockRequest, wait: LockWait)
-    -> BoxFuture<'a, Result<()>>;
+    fn set_lock<'a>(
+        &'a self,
+        cx: &'a Context,
+        ino: Ino,
+        request: LockRequest,
+        wait: LockWait,
+    ) -> BoxFuture<'a, Result<()>>;
 
     /// Drops everything `owner` holds on `ino` in `space`.
     fn drop_locks(&self, ino: Ino, space: LockSpace, owner: LockOwner);
