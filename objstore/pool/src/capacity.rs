@@ -28,13 +28,17 @@ impl Inner {
         if spaces.is_empty() {
             return Err(Error::new(ErrorKind::Unavailable, "capacity").context("no drive answers"));
         }
-        let (k, shards) = (self.config.k as u64, self.config.shards());
-        let total = usable(&filesystems(&spaces, |space| space.total), k, shards.min(spaces.len()) as u64);
-        if spaces.len() < self.config.quorum() {
-            return Ok(Capacity { total, free: 0 });
-        }
+        let (k, shards) = (self.config.k as u64, self.config.shards() as u64);
+        // Drives that do not answer are away, not full: what waits for them is the cache's to bound. They are taken to
+        // have what those that answer have.
+        let answering = shards.min(spaces.len() as u64);
+        let part = |bytes: u64| {
+            let part = u128::from(bytes) * u128::from(answering) / u128::from(shards);
+            u64::try_from(part).expect("a part of a u64 is one")
+        };
+        let total = part(usable(&filesystems(&spaces, |space| space.total), k, answering));
         let free = |space: &DriveSpace| space.available.saturating_sub(reserve(space));
-        let free = usable(&filesystems(&spaces, free), k, shards.min(spaces.len()) as u64);
+        let free = part(usable(&filesystems(&spaces, free), k, answering));
         Ok(Capacity { total, free: free.min(total) })
     }
 }

@@ -21,8 +21,8 @@ impl Engine {
     }
 
     pub(crate) async fn open_inode(&self, cx: &Context, ino: Ino, flags: OpenFlags) -> Result<Handle> {
-        let truncates = flags.truncate && flags.write;
-        if !truncates {
+        // Also where it is not opened for writing, as on Linux; permission to write is asked for either way.
+        if !flags.truncate {
             let _stripe = self.stripes.read(ino);
             let inode = self.inode_locked(ino)?;
             self.require_open(cx, &inode, flags)?;

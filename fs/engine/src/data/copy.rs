@@ -52,6 +52,10 @@ impl Engine {
         target_offset: u64,
         len: u64,
     ) -> Result<(u64, Option<Lsn>)> {
+        if target.append {
+            let error = Error::new(ErrorKind::BadHandle, OP);
+            return Err(error.context("a file opened for appending takes no bytes at an offset"));
+        }
         let _stripes = self.stripes.write([source.ino, target.ino]);
         for ino in [source.ino, target.ino] {
             self.finish_trim_locked(ino)?;

@@ -23,6 +23,10 @@ pub(crate) use remove::Removal;
 /// `NameTooLong`; `InvalidArgument` for an empty name or one with `/` or NUL; `special` for `.` and `..`.
 fn check_name(op: &'static str, name: &[u8], special: ErrorKind) -> Result<()> {
     check_length(op, name)?;
+    check_special(op, name, special)
+}
+
+fn check_special(op: &'static str, name: &[u8], special: ErrorKind) -> Result<()> {
     if matches!(name, b"." | b"..") { Err(Error::new(special, op)) } else { Ok(()) }
 }
 

@@ -46,9 +46,8 @@ impl Removal {
 impl Engine {
     pub(crate) async fn remove_entry(&self, cx: &Context, parent: Ino, name: &[u8], removal: Removal) -> Result<()> {
         let op = removal.op();
-        removal.check(name)?;
         let lsn = {
-            let (_stripes, dentry) = self.lock_entry(op, cx, parent, name)?;
+            let (_stripes, dentry) = self.lock_entry(removal, cx, parent, name)?;
             let mut directory = self.directory_locked(op, parent)?;
             let victim = self.inode_locked(dentry.ino)?;
             self.require_delete(cx, &directory, &victim, removal.victim())?;
@@ -84,16 +83,18 @@ impl Engine {
     /// The stripes of `parent` and of what `name` leads to, exclusively, with the entry.
     fn lock_entry(
         &self,
-        op: &'static str,
+        removal: Removal,
         cx: &Context,
         parent: Ino,
         name: &[u8],
     ) -> Result<(StripeGuards<'_>, Dentry)> {
+        let op = removal.op();
         loop {
             let seen = {
                 let _stripe = self.stripes.read(parent);
                 let directory = self.directory_locked(op, parent)?;
                 self.require_search(cx, &directory)?;
+                removal.check(name)?;
                 self.existing_locked(op, parent, name)?
             };
             let stripes = self.stripes.write([parent, seen.ino]);

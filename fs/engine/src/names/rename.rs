@@ -4,8 +4,8 @@ use fs_access::Victim;
 use fs_api::{Context, Ino, ROOT_INO, RenameMode, Time};
 use objstore_base::{Error, ErrorKind, Result};
 
-use super::check_name;
 use super::directory::{add_name, remove_name, replace_name, require_alive};
+use super::{check_length, check_special};
 use crate::change::Change;
 use crate::engine::Engine;
 use crate::records::{Dentry, Inode};
@@ -49,8 +49,6 @@ impl Engine {
         new_name: &[u8],
         mode: RenameMode,
     ) -> Result<()> {
-        check_name(OP, name, ErrorKind::Busy)?;
-        check_name(OP, new_name, if mode == RenameMode::NoReplace { ErrorKind::Exists } else { ErrorKind::Busy })?;
         let (from, to) = (Place { parent, name }, Place { parent: new_parent, name: new_name });
         self.admit_metadata(cx, new_name.len()).await?;
         let lsn = self.rename_now(cx, from, to, mode)?;
@@ -69,7 +67,7 @@ impl Engine {
         mode: RenameMode,
     ) -> Result<Option<cache_journal::Lsn>> {
         loop {
-            let seen = self.see(cx, from, to)?;
+            let seen = self.see(cx, from, to, mode)?;
             let across = from.parent != to.parent && seen.moves_directory();
             // Taken before the stripes; with it held no other rename changes who is above whom.
             let _renames = across.then(|| self.renames.lock());
@@ -93,13 +91,20 @@ impl Engine {
         }
     }
 
-    /// Both entries, with the permission to look for them.
-    fn see(&self, cx: &Context, from: Place<'_>, to: Place<'_>) -> Result<Seen> {
+    /// Both entries, with the permission to look for them. Linux's order of refusals: both directories, `.` and `..`,
+    /// the source's name and whether it is there, the target's name.
+    fn see(&self, cx: &Context, from: Place<'_>, to: Place<'_>, mode: RenameMode) -> Result<Seen> {
         let _stripes = self.stripes.write([from.parent, to.parent]);
         for place in [from, to] {
             let directory = self.directory_locked(OP, place.parent)?;
             self.require_search(cx, &directory)?;
         }
+        check_special(OP, from.name, ErrorKind::Busy)?;
+        let taken = if mode == RenameMode::NoReplace { ErrorKind::Exists } else { ErrorKind::Busy };
+        check_special(OP, to.name, taken)?;
+        check_length(OP, from.name)?;
+        self.existing_locked(OP, from.parent, from.name)?;
+        check_length(OP, to.name)?;
         self.seen_locked(from, to)
     }
 
