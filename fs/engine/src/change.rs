@@ -23,7 +23,18 @@ pub(crate) struct Change {
 pub(crate) enum Effect {
     Inode(Inode),
     InodeGone(Ino),
-    Name { parent: Ino, name: Box<[u8]>, dentry: Option<Dentry> },
+    Name {
+        parent: Ino,
+        name: Box<[u8]>,
+        dentry: Option<Dentry>,
+    },
+    /// The extents from `from` on are to be removed in the background.
+    Trim {
+        ino: Ino,
+        from: u64,
+    },
+    /// What is gathered for the inode goes with it. Not before the change is applied: where it fails the writes stay.
+    GatheredGone(Ino),
 }
 
 impl Change {

@@ -108,6 +108,8 @@ impl Engine {
                 Effect::Inode(inode) => self.caches.put_inode(inode),
                 Effect::InodeGone(ino) => self.caches.drop_inode(ino),
                 Effect::Name { parent, name, dentry } => self.caches.put_name(parent, &name, dentry),
+                Effect::Trim { ino, from } => self.data.note_trim(ino, from),
+                Effect::GatheredGone(ino) => self.drop_gathered_locked(ino),
             }
         }
     }

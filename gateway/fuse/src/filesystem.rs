@@ -25,15 +25,15 @@ pub(crate) const REQUEST_BYTES_MAX: u32 = 1 << 20;
 const BACKGROUND_REQUESTS_MAX: u16 = 64;
 
 /// What is asked of the kernel, each where it has it. Not among them, with the reason:
+/// - `ATOMIC_O_TRUNC`: the file would be emptied before the kernel refuses to truncate one that is being executed;
 /// - `WRITEBACK_CACHE`: the kernel would own sizes and times, and other doors would see writes late;
 /// - `AUTO_INVAL_DATA`: every own write would drop the file's pages at the next getattr; changes by other doors are
 ///   announced instead (`EXPLICIT_INVAL_DATA`);
 /// - `FLOCK_LOCKS`: see `locks.rs`;
 /// - `SETXATTR_EXT`, `SECURITY_CTX`, `CREATE_SUPP_GROUP`: fuser does not read the longer requests.
-const CAPABILITIES: [InitFlags; 14] = [
+const CAPABILITIES: [InitFlags; 13] = [
     InitFlags::FUSE_ASYNC_READ,
     InitFlags::FUSE_ASYNC_DIO,
-    InitFlags::FUSE_ATOMIC_O_TRUNC,
     InitFlags::FUSE_BIG_WRITES,
     InitFlags::FUSE_CACHE_SYMLINKS,
     InitFlags::FUSE_DO_READDIRPLUS,

@@ -154,6 +154,14 @@ impl Gathers {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// Everything that gathers now, ascending.
+    fn inos(&self) -> Vec<Ino> {
+        let mut inos: Vec<Ino> =
+            self.shards.iter().flat_map(|s| s.lock().keys().copied().collect::<Vec<_>>()).collect();
+        inos.sort_unstable();
+        inos
+    }
+
     fn over_bound(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) > self.bytes_max
     }
@@ -256,11 +264,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Settles everything that was gathered before the call.
+    /// Settles everything that was gathered before the call, also what another thread has taken from the queue and
+    /// not stored yet: its stripe is waited for.
     pub(crate) fn flush_gathered_all(&self) -> Result<()> {
-        let now = self.env.clock.monotonic();
-        while let Some(ino) = self.data.gathers.oldest(now) {
-            self.settle_one(ino)?;
+        for ino in self.data.gathers.inos() {
+            let _stripe = self.stripes.write_one(ino);
+            self.flush_gathered_locked(ino)?;
         }
         Ok(())
     }

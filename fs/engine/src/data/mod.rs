@@ -105,6 +105,11 @@ impl DataState {
         }
     }
 
+    /// A trim note was stored: its extents may be removed from now on.
+    pub(crate) fn note_trim(&self, ino: fs_api::Ino, from: u64) {
+        self.trims.note(ino, from);
+    }
+
     fn checkpoint_lsn(&self) -> u64 {
         self.checkpoint_lsn.load(Ordering::Acquire)
     }

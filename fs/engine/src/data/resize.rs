@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::extents::{Edit, overlapping, starting_in};
 use super::records::{Placed, corrupt};
-use crate::change::Change;
+use crate::change::{Change, Effect};
 use crate::engine::Engine;
 use crate::records::Inode;
 
@@ -33,7 +33,7 @@ pub(crate) struct Trims {
 }
 
 impl Trims {
-    fn note(&self, ino: Ino, from: u64) {
+    pub(super) fn note(&self, ino: Ino, from: u64) {
         let mut pending = self.pending.lock();
         pending.entry(ino).and_modify(|old| *old = from.min(*old)).or_insert(from);
         self.count.store(pending.len(), Ordering::Release);
@@ -84,7 +84,7 @@ impl Engine {
         if inode.kind != FileKind::Regular {
             return Ok(());
         }
-        self.drop_gathered_locked(inode.ino);
+        change.effects.push(Effect::GatheredGone(inode.ino));
         let edit = self.cut_from_locked(inode.ino, 0, change)?;
         change.count_bytes(edit.allocated());
         change.edit(edit);
@@ -99,7 +99,7 @@ impl Engine {
             edit.clear_known(&old, std::slice::from_ref(&(from..u64::MAX)));
         } else {
             change.batch.put(Column::System, &trim_key(ino), &from.to_le_bytes());
-            self.data.trims.note(ino, from);
+            change.effects.push(Effect::Trim { ino, from });
         }
         Ok(edit)
     }
