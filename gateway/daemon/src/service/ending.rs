@@ -85,10 +85,15 @@ async fn stop_asked(service: &Arc<Service>, mount: &mut Mount, stop: &Stop) -> R
             return Err(in_use(service, &users));
         }
     }
-    match service.flush_with_progress(&stop.progress).await {
-        Err(failure) if !stop.force => return Err(failure),
-        Err(failure) => tracing::warn!(failure.message, "not everything is in the pool; the journal keeps it"),
-        Ok(()) => {}
+    // Without --force the wait is the caller's to end; with it, the mount goes although the pool takes nothing.
+    let limit = if stop.force { DRAIN_MAX } else { Duration::MAX };
+    tokio::select! {
+        flushed = service.flush_with_progress(&stop.progress) => match flushed {
+            Err(failure) if !stop.force => return Err(failure),
+            Err(failure) => tracing::warn!(failure.message, "not everything is in the pool; the journal keeps it"),
+            Ok(()) => {}
+        },
+        () = service.env.clock.sleep(limit) => tracing::warn!("not everything is in the pool; the journal keeps it"),
     }
     let busy = if stop.force { Busy::Detach } else { Busy::Fail };
     match take_away(service, busy).await {
