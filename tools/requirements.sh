@@ -57,7 +57,7 @@ need_rust() {
 
 # To build: bindings of RocksDB are made with libclang, its C++ with a compiler.
 need_build() {
-  need_rust && need_packages "libclang-dev=/usr/lib/llvm-*/lib/libclang*.so*" "g++=g++" "make=make" "pkg-config=pkg-config" "cmake=cmake"
+  need_rust && need_packages "libclang-dev=/usr/lib/llvm-*/lib/libclang.so" "g++=g++" "make=make" "pkg-config=pkg-config" "cmake=cmake"
 }
 
 # To mount: the FUSE device, and root or fusermount3.
