@@ -8,14 +8,12 @@
 #![allow(clippy::disallowed_methods)]
 
 mod command;
-mod frozen;
 mod guest;
 pub mod load;
 mod site;
 mod tree;
 
 pub use command::{Finished, Run};
-pub use frozen::FrozenDisk;
 pub use guest::Guest;
 pub use site::{Site, SiteOptions, is_mounted};
 pub use tree::{Pattern, fill_tree};
