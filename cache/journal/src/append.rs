@@ -69,8 +69,8 @@ impl Journal {
     /// called under the append lock, so it encodes and does nothing else; it is called a second time, with other ids,
     /// where the record turns out to belong in the next segment.
     ///
-    /// Returns when the record is in the log's order; with payloads of 32 KiB and more they are in the page cache.
-    /// Records with payload wait here for a sync while more than `unsynced_bytes_max` are unsynced.
+    /// Returns when the record is in the log's order; with payloads of 32 KiB and more they are in the page cache. It
+    /// never waits for a sync, so locks may be held; who appends payload asks [`Journal::pace`] before it takes any.
     ///
     /// # Durability
     /// None before `commit`.
@@ -90,7 +90,7 @@ impl Journal {
             }
             drop(flight);
         }
-        self.pace(&appended, &segment, payload.bytes, tail_len);
+        self.keep_tail_short(&appended, &segment, payload.bytes, tail_len);
         Ok(appended)
     }
 
@@ -361,21 +361,16 @@ impl Journal {
         }
     }
 
-    /// After the append: keeps the tail short, starts write-out early, and holds bulk data to the unsynced bound. The
-    /// record stands whatever happens here; an error of the disk meets the next commit.
-    fn pace(&self, appended: &Appended, segment: &Segment, payload_bytes: u64, tail_len: usize) {
-        let mut outcome = Ok(());
-        if tail_len >= TAIL_BYTES {
-            outcome = self.write_out();
+    /// After the append: keeps the tail short and starts write-out early. The record stands whatever happens here; an
+    /// error of the disk meets the next commit.
+    fn keep_tail_short(&self, appended: &Appended, segment: &Segment, payload_bytes: u64, tail_len: usize) {
+        if tail_len >= TAIL_BYTES
+            && let Err(error) = self.write_out()
+        {
+            tracing::warn!(%error, lsn = appended.lsn.0, "the journal's disk does not take what is written");
         }
         if payload_bytes > 0 {
             self.start_write_out(segment);
-            if self.unsynced_bytes() > self.config.unsynced_bytes_max {
-                outcome = outcome.and_then(|()| self.commit(appended.lsn));
-            }
-        }
-        if let Err(error) = outcome {
-            tracing::warn!(%error, lsn = appended.lsn.0, "the journal's disk does not keep up");
         }
     }
 

@@ -127,6 +127,22 @@ impl Journal {
         })
     }
 
+    /// What to wait for before payload is appended: nothing while at most `unsynced_bytes_max` are unsynced, else a
+    /// sync of everything so far. So the commit of a small file never waits behind somebody else's large copy for
+    /// longer than that many bytes take. Called with no lock held; a sync that fails meets the next commit.
+    pub fn pace(self: &Arc<Self>) -> Option<BoxFuture<'static, ()>> {
+        if self.unsynced_bytes() <= self.config.unsynced_bytes_max {
+            return None;
+        }
+        let last = self.last();
+        let commit = self.commit_async(last);
+        Some(Box::pin(async move {
+            if let Err(error) = commit.await {
+                tracing::warn!(%error, lsn = last.0, "the journal's disk does not keep up");
+            }
+        }))
+    }
+
     /// Commits on one thread for all futures that wait, until there are none.
     fn drive(&self) {
         loop {

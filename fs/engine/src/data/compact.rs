@@ -338,6 +338,9 @@ impl Engine {
             let total: u64 = step.iter().map(|live| u64::from(live.len)).sum();
             self.write_back.admit(total, PATIENCE).await?;
             let contents = self.read_live(&step).await?;
+            if let Some(synced) = self.journal.pace() {
+                synced.await;
+            }
             frames += self.append_copies(&step, &contents)?;
             bytes += total;
         }

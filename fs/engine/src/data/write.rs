@@ -43,6 +43,9 @@ impl Engine {
             let written = u32::try_from(data.len()).map_err(|_| Error::new(ErrorKind::InvalidArgument, OP))?;
             self.require_pool_room(written.into()).await?;
             self.write_back.admit(written.into(), cx.patience).await?;
+            if let Some(synced) = self.journal.pace() {
+                synced.await;
+            }
             let lsn = self.write_now(cx, file, offset, data)?;
             self.relieve_gathers()?;
             if file.sync {
