@@ -147,7 +147,7 @@ impl Journal {
 
     /// # Errors
     /// `Io` once a sync failed and the unsynced part could not be saved either.
-    pub(crate) fn healthy(&self) -> Result<()> {
+    pub fn healthy(&self) -> Result<()> {
         match self.poison.get() {
             None => Ok(()),
             Some(why) => Err(Error::new(ErrorKind::Io, "append to journal").context(why.clone())),

@@ -70,6 +70,12 @@ impl Journal {
 }
 
 impl Journal {
+    /// Whether there is a journal.
+    pub fn exists(env: &Env, config: &JournalConfig) -> Result<bool> {
+        let files = Files::new(env.disk.clone(), config.dir.clone(), config.segment_bytes, config.open_files_max);
+        Ok(!files.load()?.is_empty())
+    }
+
     /// Makes an empty journal that goes on after record `after` and above segment `used`: for a store whose machine
     /// was lost and whose index was rebuilt from the pool. The folder must not hold a journal.
     ///

@@ -15,7 +15,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 
 use crate::blob::{
-    FOOTER_BYTES, Footer, FrameEntry, FrameTable, HEADER_BYTES, Header, Unpacker, corrupt, records_of_block,
+    FOOTER_BYTES, Footer, FrameEntry, FrameTable, HEADER_BYTES, SegmentHead, Unpacker, corrupt, records_of_block,
 };
 
 /// Read from the blob's end at first: holds the table of a segment of 64 MiB whose frames are 64 KiB or more.
@@ -83,6 +83,17 @@ impl SegmentBlobs {
     /// `Corrupt` and `Damaged` name segment and frame. `Damaged` also for a frame that is not in the blob: an extent
     /// that was looked up before its file was overwritten may name one, so look again before believing it.
     pub async fn read_frames(&self, segment: SegmentId, frames: &[FrameNo]) -> Result<Vec<(FrameId, Bytes)>> {
+        match self.read_frames_once(segment, frames).await {
+            // A put that was given up and then repeated has other contents: its table may be the one in the cache.
+            Err(error) if error.kind() == ErrorKind::Corrupt || error.kind() == ErrorKind::InvalidArgument => {
+                self.forget(segment);
+                self.read_frames_once(segment, frames).await
+            }
+            read => read,
+        }
+    }
+
+    async fn read_frames_once(&self, segment: SegmentId, frames: &[FrameNo]) -> Result<Vec<(FrameId, Bytes)>> {
         let table = self.table(segment).await?;
         let mut places = Vec::with_capacity(frames.len());
         for frame in frames {
@@ -136,18 +147,22 @@ impl SegmentBlobs {
     pub async fn batches(&self, segment: SegmentId) -> Result<Batches> {
         let table = self.table(segment).await?;
         let end = table.blocks.last().map_or(HEADER_BYTES as u64, |b| b.blob_offset + u64::from(b.stored_len));
-        let section = self.get(segment, 0..end).await?;
-        let header = section.get(..HEADER_BYTES).ok_or_else(|| corrupt(segment, "the pool gave a short answer"))?;
-        let header = Header::decode(segment, header)?;
-        Ok(Batches {
-            table,
-            section,
-            first_lsn: header.first_lsn,
-            last_lsn: header.last_lsn,
-            block: 0,
-            previous: None,
-            records: Vec::new().into_iter(),
-        })
+        let section = self.get(segment, 0..end.max(HEADER_BYTES as u64)).await?;
+        let head = SegmentHead::decode(segment, &section)?;
+        Ok(Batches { table, section, head, block: 0, previous: None, records: Vec::new().into_iter() })
+    }
+
+    /// What the segment says of itself: its LSNs and its place in history.
+    ///
+    /// # Errors
+    /// As [`Self::table`].
+    pub async fn head(&self, segment: SegmentId) -> Result<SegmentHead> {
+        // The smallest blob, header and footer of version 1, is longer than this.
+        let bytes = self.get(segment, 0..HEADER_BYTES as u64).await.map_err(|e| match e.kind() {
+            ErrorKind::InvalidArgument => corrupt(segment, "blob is too short").source(e),
+            _ => e,
+        })?;
+        SegmentHead::decode(segment, &bytes)
     }
 
     async fn load_table(&self, segment: SegmentId) -> Result<FrameTable> {
@@ -209,22 +224,16 @@ fn runs<'a>(frames: &'a [FrameEntry], places: &'a [usize]) -> impl Iterator<Item
 pub struct Batches {
     table: Arc<FrameTable>,
     section: Bytes,
-    first_lsn: Lsn,
-    last_lsn: Lsn,
+    head: SegmentHead,
     block: usize,
     previous: Option<Lsn>,
     records: std::vec::IntoIter<(Lsn, Vec<u8>)>,
 }
 
 impl Batches {
-    /// The first record of the segment: it follows the last one of the segment before.
-    pub fn first_lsn(&self) -> Lsn {
-        self.first_lsn
-    }
-
-    /// The last record of the segment: what a replay that saw every item has reached.
-    pub fn last_lsn(&self) -> Lsn {
-        self.last_lsn
+    /// The segment's LSNs and its place in history.
+    pub fn head(&self) -> &SegmentHead {
+        &self.head
     }
 
     fn next_block(&mut self) -> Option<Result<()>> {

@@ -5,15 +5,20 @@ use std::collections::HashSet;
 use cache_journal::{FrameId, FrameNo, SegmentReader};
 use objstore_base::Result;
 
-use crate::{BlobWriter, BuiltBlob, Compression, FrameHead, Liveness};
+use crate::{BlobWriter, BuiltBlob, Compression, FrameHead, Lineage, Liveness};
 
 /// Reads the segment once and gives the blob to be put. Blocks; holds the compressed blob and one frame.
 ///
 /// # Errors
 /// `Corrupt`, naming segment and frame, where the local file does not verify; what the liveness gives.
-pub fn build_blob(segment: &SegmentReader, liveness: &dyn Liveness, compression: Compression) -> Result<BuiltBlob> {
+pub fn build_blob(
+    segment: &SegmentReader,
+    lineage: Lineage,
+    liveness: &dyn Liveness,
+    compression: Compression,
+) -> Result<BuiltBlob> {
     let id = segment.id();
-    let mut writer = BlobWriter::new(id, compression)?;
+    let mut writer = BlobWriter::new(id, lineage, compression)?;
     let mut killed: HashSet<FrameNo> = HashSet::new();
     segment.records(&mut |record| {
         writer.batch(record.lsn, record.batch)?;

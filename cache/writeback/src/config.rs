@@ -8,6 +8,8 @@ use crate::Compression;
 #[derive(Clone, Debug)]
 pub struct WriteBackConfig {
     pub compression: Compression,
+    /// The history that the segments belong to; the owner reads it from the store.
+    pub timeline: u64,
     /// Bytes that may wait for upload. Writers feel it from 80 % on (see `WriteBack::admit`).
     pub max_dirty_bytes: u64,
     /// A segment that is not full goes up when its oldest record is this old: what the loss of the machine may cost.
@@ -43,6 +45,7 @@ impl WriteBackConfig {
     pub fn new(max_dirty_bytes: u64) -> Self {
         Self {
             compression: Compression::default(),
+            timeline: 1,
             max_dirty_bytes,
             upload_delay: Duration::from_secs(30),
             small_segment_bytes: 4 << 20,

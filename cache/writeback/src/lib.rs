@@ -13,6 +13,7 @@ mod build;
 mod config;
 mod disk;
 mod flush;
+mod links;
 mod liveness;
 mod pressure;
 mod progress;
@@ -21,7 +22,9 @@ mod status;
 mod upload;
 mod writeback;
 
-pub use blob::{BlobWriter, BuiltBlob, Compression, FrameEntry, FrameHead, FrameTable};
+pub use blob::{
+    BlobWriter, BuiltBlob, Compression, FrameEntry, FrameHead, FrameTable, Lineage, SegmentHead, SegmentLink,
+};
 pub use blobs::{Batches, SegmentBlobs};
 pub use build::build_blob;
 pub use config::{DiskReserve, WriteBackConfig};

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use objstore_base::{BlobId, BoxFuture, Error, ErrorKind, Result};
 
-use crate::{Band, BuiltBlob, WriteBack, build_blob};
+use crate::{Band, BuiltBlob, Lineage, WriteBack, build_blob};
 
 /// The worker looks at ages and at the filesystem this often.
 const TICK: Duration = Duration::from_secs(1);
@@ -191,13 +191,18 @@ impl WriteBack {
         let Some(info) = self.journal.segment(segment) else {
             return Ok(Put { segment, segment_bytes: 0, blob: None });
         };
+        let segment_bytes = info.bytes;
         let mut blob = {
             let building = self.building.lock().await;
             let (journal, liveness) = (self.journal.clone(), self.liveness.clone());
             let (compression, failpoints) = (self.config.compression, self.env.failpoints.clone());
+            let (links, timeline) = (self.links.clone(), self.config.timeline);
             let built = self.env.blocking(move || {
                 failpoints.hit("writeback.build").map_err(|e| Error::io("writeback.build", e))?;
-                build_blob(&journal.sealed(segment)?, liveness.as_ref(), compression)
+                let lineage = Lineage { timeline, previous: links.before(info.first_lsn) };
+                let blob = build_blob(&journal.sealed(segment)?, lineage, liveness.as_ref(), compression)?;
+                links.note(blob.link());
+                Ok::<_, Error>(blob)
             });
             let built = built.await;
             drop(building);
@@ -206,7 +211,7 @@ impl WriteBack {
         self.hit("writeback.put.before")?;
         self.store.put(BlobId::segment(segment.0), std::mem::take(&mut blob.parts)).await?;
         self.hit("writeback.put.after")?;
-        Ok(Put { segment, segment_bytes: info.bytes, blob: Some(blob) })
+        Ok(Put { segment, segment_bytes, blob: Some(blob) })
     }
 
     /// Notes durably that the segment is in the pool.

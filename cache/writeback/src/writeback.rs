@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use cache_journal::{Journal, Lsn, SegmentState};
+use cache_journal::{Journal, Lsn, SegmentId, SegmentState};
 use objstore_base::{BlobStore, Error, ErrorKind, Result};
 use objstore_env::{Env, TaskHandle};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::disk::DiskGuard;
+use crate::links::Links;
 use crate::pressure::Pressure;
 use crate::progress::{Progress, Reached, waiting_helps};
-use crate::{Band, LastError, Liveness, UploadState, WriteBackConfig, WriteBackStatus};
+use crate::{Band, LastError, Liveness, SegmentLink, UploadState, WriteBackConfig, WriteBackStatus};
 
 /// Uploads what is dirty; see the crate's documentation.
 pub struct WriteBack {
@@ -41,6 +42,7 @@ pub struct WriteBack {
     pub(crate) turn: tokio::sync::Mutex<()>,
     /// One blob is built at a time, which bounds memory to it and the blobs that are being put.
     pub(crate) building: tokio::sync::Mutex<()>,
+    pub(crate) links: Arc<Links>,
     worker: Mutex<Option<Box<dyn TaskHandle>>>,
 }
 
@@ -52,6 +54,7 @@ impl WriteBack {
         liveness: Arc<dyn Liveness>,
         config: WriteBackConfig,
     ) -> Arc<Self> {
+        let links = Arc::new(Links::new(journal.clone()));
         let this = Arc::new(Self {
             pressure: Pressure::new(config.max_dirty_bytes),
             disk: DiskGuard::new(env.clone(), journal.config().dir.clone(), config.disk_reserve),
@@ -68,6 +71,7 @@ impl WriteBack {
             attended: watch::Sender::new(false),
             turn: tokio::sync::Mutex::new(()),
             building: tokio::sync::Mutex::new(()),
+            links,
             worker: Mutex::default(),
         });
         this.look();
@@ -200,6 +204,12 @@ impl WriteBack {
         let dirty = |s: &cache_journal::SegmentInfo| s.state != SegmentState::Uploaded && s.last_lsn >= s.first_lsn;
         let first = self.journal.segments().iter().find(|s| dirty(s)).map(|s| s.first_lsn.before());
         first.map_or(last, |before| before.min(last))
+    }
+
+    /// What the segment after the sealed segment `segment` names it by; `None` where that is not known any more.
+    pub async fn link(&self, segment: SegmentId) -> Option<SegmentLink> {
+        let links = self.links.clone();
+        self.env.blocking(move || links.of(segment)).await
     }
 
     pub(crate) fn note_reached(&self) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cache_journal::{CHUNK_BYTES, FRAME_BYTES_MAX, FrameId, FrameNo, Lsn, SegmentId, chunk_crc};
-use cache_writeback::{BlobWriter, BuiltBlob, Compression, FrameHead, SegmentBlobs};
+use cache_writeback::{BlobWriter, BuiltBlob, Compression, FrameHead, Lineage, SegmentBlobs, SegmentLink};
 use objstore_base::{BlobId, BlobStore, ErrorKind, MemoryBlobStore};
 use proptest::prelude::*;
 
@@ -19,7 +19,7 @@ struct Content {
 
 impl Content {
     fn build(&self, compression: Compression) -> BuiltBlob {
-        let mut writer = BlobWriter::new(SEGMENT, compression).expect("a known level");
+        let mut writer = BlobWriter::new(SEGMENT, lineage(), compression).expect("a known level");
         for (lsn, batch) in &self.batches {
             writer.batch(*lsn, batch).expect("ascending");
         }
@@ -31,6 +31,11 @@ impl Content {
         }
         writer.finish().expect("within the limits")
     }
+}
+
+fn lineage() -> Lineage {
+    let previous = SegmentLink { segment: SegmentId(5), last_lsn: Lsn(39), records_crc: 0x1234_5678 };
+    Lineage { timeline: 3, previous: Some(previous) }
 }
 
 fn chunk_crcs(id: FrameId, raw: &[u8]) -> Vec<u32> {
@@ -132,25 +137,57 @@ fn metadata_of_many_blocks_keeps_its_order() {
     });
 }
 
+const CODECS: [(&str, Compression); 3] =
+    [("none", Compression::None), ("lz4", Compression::Lz4), ("zstd", Compression::Zstd { level: 1 })];
+
+fn golden(version: u16, name: &str) -> std::path::PathBuf {
+    format!("{}/tests/golden/segment-v{version}-{name}.blob", env!("CARGO_MANIFEST_DIR")).into()
+}
+
 #[test]
 fn version_1_is_read_for_ever() {
+    for (name, _) in CODECS {
+        let golden = std::fs::read(golden(1, name)).expect("the golden file of version 1");
+        block_on(async {
+            let (_, blobs) = stored(vec![golden.into()]).await;
+            check(&blobs, &sample()).await;
+            let head = blobs.head(SEGMENT).await.expect("sound");
+            assert_eq!(head.lineage, Lineage { timeline: 1, previous: None }, "before there were timelines");
+            assert_eq!((head.first_lsn, head.last_lsn, head.link()), (Lsn(40), Lsn(43), None));
+        });
+    }
+}
+
+#[test]
+fn version_2_is_read_for_ever() {
     let content = sample();
-    for (name, compression) in
-        [("none", Compression::None), ("lz4", Compression::Lz4), ("zstd", Compression::Zstd { level: 1 })]
-    {
-        let path = format!("{}/tests/golden/segment-v1-{name}.blob", env!("CARGO_MANIFEST_DIR"));
+    for (name, compression) in CODECS {
+        let path = golden(2, name);
         if std::env::var_os("TIDEGATE_WRITE_GOLDEN").is_some() {
             std::fs::write(&path, content.build(compression).parts.concat()).expect("a writable checkout");
         }
-        let golden = std::fs::read(&path).expect("the golden file of version 1");
+        let golden = std::fs::read(&path).expect("the golden file of version 2");
         if compression == Compression::None {
-            assert!(golden == content.build(compression).parts.concat(), "the encoder no longer writes version 1");
+            assert!(golden == content.build(compression).parts.concat(), "the encoder no longer writes version 2");
         }
         block_on(async {
             let (_, blobs) = stored(vec![golden.into()]).await;
             check(&blobs, &content).await;
+            let head = blobs.head(SEGMENT).await.expect("sound");
+            assert_eq!(head.lineage, lineage());
+            assert_eq!(head.link(), Some(content.build(compression).link()));
         });
     }
+}
+
+#[test]
+fn a_segment_is_named_by_its_records_and_not_by_how_its_blob_was_built() {
+    let mut content = sample();
+    let link = content.build(Compression::None).link();
+    content.frames.remove(0);
+    assert_eq!(content.build(Compression::Lz4).link(), link, "a frame that died meanwhile is left out");
+    content.batches[1].1 = vec![1];
+    assert_ne!(content.build(Compression::Lz4).link(), link);
 }
 
 /// Wrong bytes are never served: every byte is flipped in turn, every reader either answers right or fails.
@@ -240,6 +277,19 @@ fn missing_blobs_and_frames_are_damage_and_say_which() {
     });
 }
 
+/// A put whose reply came too late was repeated with a blob that was built anew: a frame had died meanwhile.
+#[test]
+fn the_table_of_a_blob_that_was_put_twice_is_looked_up_again() {
+    block_on(async {
+        let mut content = sample();
+        let (store, blobs) = stored(content.build(Compression::None).parts).await;
+        check(&blobs, &content).await;
+        content.frames.remove(0);
+        store.put(BlobId::segment(SEGMENT.0), content.build(Compression::Lz4).parts).await.expect("room");
+        check(&blobs, &content).await;
+    });
+}
+
 #[test]
 fn contiguous_frames_cost_one_get_and_the_table_is_fetched_once() {
     let frames = (0..64).map(|n| (FrameNo(n), noise(64 << 10, u64::from(n)), None)).collect();
@@ -262,7 +312,7 @@ fn rot_between_journal_and_blob_is_not_made_to_look_healthy() {
     let chunk_crcs = chunk_crcs(FrameId::new(SEGMENT, FrameNo(4)), &raw);
     let mut rotten = raw;
     rotten[4321] ^= 4;
-    let mut writer = BlobWriter::new(SEGMENT, Compression::Lz4).expect("no level to get wrong");
+    let mut writer = BlobWriter::new(SEGMENT, lineage(), Compression::Lz4).expect("no level to get wrong");
     let head = FrameHead { frame: FrameNo(4), ino: 1, offset: 0, origin: None, chunk_crcs: &chunk_crcs };
     let error = writer.frame(&head, &rotten).expect_err("the journal's checksum does not fit");
     assert_eq!(error.kind(), ErrorKind::Corrupt);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_journal::{FrameData, FrameId, Journal, JournalConfig, Lsn};
-use cache_writeback::{Compression, DiskReserve, Liveness, SegmentBlobs, WriteBack, WriteBackConfig, build_blob};
+use cache_writeback::{
+    Compression, DiskReserve, Lineage, Liveness, SegmentBlobs, WriteBack, WriteBackConfig, build_blob,
+};
 use objstore_base::{MemoryBlobStore, Result};
 use objstore_env::{Env, real};
 use tokio::runtime::{Builder, Runtime};
@@ -132,7 +134,7 @@ fn pace_of_building_and_reading_a_blob() {
                 [Compression::None, Compression::Lz4, Compression::Zstd { level: 1 }, Compression::Zstd { level: 3 }]
             {
                 let began = cpu_time();
-                let blob = build_blob(&reader, &AllLive, compression).expect("it is sound");
+                let blob = build_blob(&reader, Lineage::default(), &AllLive, compression).expect("it is sound");
                 let built = mb_per_s(blob.raw_bytes, cpu_time() - began);
                 let (raw, len, parts) = (blob.raw_bytes, blob.len, blob.parts);
                 let store = Arc::new(MemoryBlobStore::new());

@@ -25,7 +25,7 @@ mod system;
 mod vfs;
 
 pub use config::{Atime, CommitObserver, EngineConfig};
-pub use data::{CheckReport, CheckpointReport, Compaction, DamagedFile, RecoverReport, recover};
+pub use data::{Begun, CheckReport, CheckpointReport, Compaction, DamagedFile, RecoverReport, begin_timeline, recover};
 pub use engine::Engine;
 pub use inspect::{EngineStatus, ExtentInfo};
 pub use records::Inode;

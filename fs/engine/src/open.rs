@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use cache_journal::{Journal, Lsn};
-use cache_writeback::WriteBack;
+use cache_writeback::{WriteBack, WriteBackConfig};
 use fs_api::{FileKind, ROOT_INO, Time};
 use fs_meta::{Batch, MetaStore};
 use objstore_base::{BlobStore, Result, ResultExt};
@@ -36,6 +36,7 @@ impl Engine {
         store: Arc<dyn BlobStore>,
         config: EngineConfig,
     ) -> Result<Arc<Self>> {
+        system::require_finished(&*meta)?;
         system::is_formatted(&*meta)?;
         let after = Lsn(meta.flushed_lsn());
         let (journal, recovery) = Journal::open(env.clone(), config.journal.clone(), after, &mut |lsn, bytes| {
@@ -45,8 +46,8 @@ impl Engine {
         tracing::info!(after = after.0, ?recovery, "journal replayed");
         let formatted = system::is_formatted(&*meta)?;
         let liveness = data::liveness(Arc::clone(&meta));
-        let write_back =
-            WriteBack::new(env.clone(), Arc::clone(&journal), Arc::clone(&store), liveness, config.write_back.clone());
+        let uploads = WriteBackConfig { timeline: system::timeline(&*meta)?, ..config.write_back.clone() };
+        let write_back = WriteBack::new(env.clone(), Arc::clone(&journal), Arc::clone(&store), liveness, uploads);
         let engine = Arc::new(Self {
             stripes: Stripes::new(),
             caches: Caches::new(config.inode_cache_entries, config.dentry_cache_entries),

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use fs_api::{Ino, ROOT_INO};
-use fs_meta::{Batch, Column, MetaRead};
+use fs_meta::{Batch, BatchOp, Column, MetaRead, MetaStore};
 use objstore_base::{Error, ErrorKind, Result};
 
 /// Counter: inodes, the root and orphans included.
@@ -12,6 +12,10 @@ pub(crate) const INODES: &[u8] = b"inodes";
 pub(crate) const BYTES: &[u8] = b"bytes";
 /// Version of all records together, u32.
 const FORMAT: &[u8] = b"format";
+/// Present while a recovery fills the index.
+const RECOVERING: &[u8] = b"recovering";
+/// Number of the history, u64; absent is 1.
+const TIMELINE: &[u8] = b"timeline";
 /// First inode number not leased, u64.
 const INO_LEASED: &[u8] = b"ino-leased";
 
@@ -111,6 +115,50 @@ pub(crate) fn is_formatted(meta: &dyn MetaRead) -> Result<bool> {
 
 pub(crate) fn put_format(batch: &mut Batch) {
     batch.put(Column::System, FORMAT, &FORMAT_VERSION.to_le_bytes());
+}
+
+/// Marks an index that a recovery is still filling: what is there so far is no state of the store.
+pub(crate) fn mark_unfinished(meta: &dyn MetaStore) -> Result<()> {
+    let mut batch = Batch::new();
+    batch.put(Column::System, RECOVERING, &[]);
+    meta.apply(&batch)
+}
+
+pub(crate) fn mark_finished(meta: &dyn MetaStore) -> Result<()> {
+    let mut batch = Batch::new();
+    batch.delete(Column::System, RECOVERING);
+    meta.apply(&batch)
+}
+
+/// # Errors
+/// `Corrupt` where a recovery into this index was not finished.
+pub(crate) fn require_finished(meta: &dyn MetaRead) -> Result<()> {
+    match meta.get(Column::System, RECOVERING)? {
+        None => Ok(()),
+        Some(_) => Err(Error::corrupt("open store", "a recovery was not finished; run `tidegate recover` again")),
+    }
+}
+
+/// The history that the store is in: how often it was recovered without its journal, counted from 1.
+pub(crate) fn timeline(meta: &dyn MetaRead) -> Result<u64> {
+    match meta.get(Column::System, TIMELINE)? {
+        None => Ok(1),
+        Some(value) => Ok(u64::from_le_bytes(fixed(TIMELINE, &value)?)),
+    }
+}
+
+pub(crate) fn put_timeline(batch: &mut Batch, timeline: u64) {
+    batch.put(Column::System, TIMELINE, &timeline.to_le_bytes());
+}
+
+/// The timeline that `batch` begins, if it does.
+pub(crate) fn timeline_begun(batch: &Batch) -> Result<Option<u64>> {
+    for op in batch.ops() {
+        if let BatchOp::Put { column: Column::System, key: TIMELINE, value } = op? {
+            return Ok(Some(u64::from_le_bytes(fixed(TIMELINE, value)?)));
+        }
+    }
+    Ok(None)
 }
 
 fn fixed<const N: usize>(key: &[u8], value: &[u8]) -> Result<[u8; N]> {

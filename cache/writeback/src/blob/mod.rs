@@ -3,6 +3,7 @@
 mod codec;
 mod cursor;
 mod edges;
+mod lineage;
 mod metadata;
 mod parts;
 mod table;
@@ -10,7 +11,10 @@ mod writer;
 
 pub use codec::Compression;
 pub(crate) use codec::Unpacker;
-pub(crate) use edges::{FOOTER_BYTES, Footer, HEADER_BYTES, Header};
+pub use edges::SegmentHead;
+pub(crate) use edges::{FOOTER_BYTES, Footer, HEADER_BYTES};
+pub(crate) use lineage::RecordsCrc;
+pub use lineage::{Lineage, SegmentLink};
 pub(crate) use metadata::records_of_block;
 pub use table::{FrameEntry, FrameTable};
 pub use writer::{BlobWriter, BuiltBlob, FrameHead};

@@ -8,7 +8,7 @@ use objstore_base::Result;
 
 use super::codec::{Codec, Unpacker};
 use super::metadata::{BLOCK_BYTES_MAX, BlockEntry};
-use super::{Footer, HEADER_BYTES, corrupt, crc, cursor::Cursor};
+use super::{Footer, corrupt, crc, cursor::Cursor};
 
 const BLOCK_ENTRY_BYTES: usize = 32;
 /// A frame's entry without its origin and its chunk checksums.
@@ -157,7 +157,7 @@ impl FrameTable {
         if bytes.len() as u64 != footer.table_len || Self::crc(segment, bytes) != footer.table_crc {
             return Err(corrupt(segment, "table does not fit its checksum"));
         }
-        let mut decoder = Decoder { input: Cursor::new(bytes), expected: HEADER_BYTES as u64, last_frame: None };
+        let mut decoder = Decoder { input: Cursor::new(bytes), expected: footer.header_bytes(), last_frame: None };
         let blocks = (0..footer.blocks).map(|_| decoder.block()).collect::<Option<Vec<_>>>();
         let blocks = blocks.ok_or_else(|| corrupt(segment, "table: bad entry of a metadata block"))?;
         let frames = (0..footer.frames).map(|_| decoder.frame()).collect::<Option<Vec<_>>>();

@@ -10,7 +10,9 @@ use super::codec::Packer;
 use super::metadata::MetadataSection;
 use super::parts::Parts;
 use super::table::{first_bad_chunk, stored_crc};
-use super::{Compression, Footer, FrameEntry, FrameTable, HEADER_BYTES, Header, corrupt};
+use super::{
+    Compression, Footer, FrameEntry, FrameTable, HEADER_BYTES, Lineage, RecordsCrc, SegmentHead, SegmentLink, corrupt,
+};
 
 /// What a frame is, apart from its bytes.
 #[derive(Clone, Debug)]
@@ -28,6 +30,7 @@ pub struct BuiltBlob {
     pub segment: SegmentId,
     pub first_lsn: Lsn,
     pub last_lsn: Lsn,
+    pub records_crc: u32,
     pub parts: Vec<Bytes>,
     /// Length of all parts together.
     pub len: u64,
@@ -38,8 +41,17 @@ pub struct BuiltBlob {
     pub left_out: u32,
 }
 
+impl BuiltBlob {
+    /// What the segment that follows names this one by.
+    pub fn link(&self) -> SegmentLink {
+        SegmentLink { segment: self.segment, last_lsn: self.last_lsn, records_crc: self.records_crc }
+    }
+}
+
 pub struct BlobWriter {
     segment: SegmentId,
+    lineage: Lineage,
+    records: RecordsCrc,
     packer: Packer,
     metadata: MetadataSection,
     data: Parts,
@@ -50,9 +62,11 @@ pub struct BlobWriter {
 }
 
 impl BlobWriter {
-    pub fn new(segment: SegmentId, compression: Compression) -> Result<Self> {
+    pub fn new(segment: SegmentId, lineage: Lineage, compression: Compression) -> Result<Self> {
         Ok(Self {
             segment,
+            lineage,
+            records: RecordsCrc::new(),
             packer: Packer::new(compression)?,
             metadata: MetadataSection::default(),
             data: Parts::default(),
@@ -76,6 +90,7 @@ impl BlobWriter {
             None => lsn,
         };
         self.lsns = Some((first, lsn));
+        self.records.add(lsn, batch);
         self.metadata.push(self.segment, &mut self.packer, lsn, batch)
     }
 
@@ -138,6 +153,7 @@ impl BlobWriter {
 
         let table = FrameTable::encode(&self.metadata.blocks, &self.frames);
         let footer = Footer {
+            version: Footer::VERSION,
             segment,
             first_lsn,
             last_lsn,
@@ -149,12 +165,14 @@ impl BlobWriter {
             table_len: table.len() as u64,
             raw_bytes: self.raw_bytes,
         };
-        let mut parts = vec![Bytes::from(Header { segment, first_lsn, last_lsn }.encode())];
+        let records_crc = self.records.value();
+        let head = SegmentHead { segment, first_lsn, last_lsn, lineage: self.lineage, records_crc: Some(records_crc) };
+        let mut parts = vec![Bytes::from(head.encode())];
         parts.extend(self.metadata.parts.finish());
         parts.extend(self.data.finish());
         parts.extend([Bytes::from(table), Bytes::from(footer.encode())]);
         let len = parts.iter().map(|p| p.len() as u64).sum();
         let (frames, left_out, raw_bytes) = (footer.frames, footer.left_out, footer.raw_bytes);
-        Ok(BuiltBlob { segment, first_lsn, last_lsn, parts, len, raw_bytes, frames, left_out })
+        Ok(BuiltBlob { segment, first_lsn, last_lsn, records_crc, parts, len, raw_bytes, frames, left_out })
     }
 }

@@ -6,10 +6,11 @@
 
 use std::ops::ControlFlow;
 
+use cache_journal::{Lsn, SegmentId};
 use fs_meta::{Batch, Column, Direction, MetaRead};
 use objstore_base::{BlobClass, BlobId, BlobStore, ErrorKind, Result};
 
-use super::image::{Manifest, PART_BYTES, encode_part, manifest_id, part_id, put_entry};
+use super::image::{Manifest, PART_BYTES, Place, encode_part, manifest_id, part_id, put_entry};
 use crate::engine::Engine;
 
 /// Checkpoints kept: the newest, and two to fall back to (F28).
@@ -36,9 +37,10 @@ impl Engine {
     pub async fn checkpoint(&self) -> Result<CheckpointReport> {
         let _one = self.data.checkpoints.lock().await;
         let number = self.newest_checkpoint().await?.map_or(1, |number| number + 1);
-        let (lsn, snapshot) = {
+        let (lsn, from, snapshot) = {
             let _gate = self.gate.write();
-            (self.journal.last(), self.meta.snapshot()?)
+            let lsn = self.journal.last();
+            (lsn, self.segment_reaching(lsn), self.meta.snapshot()?)
         };
         let (parts, entries) = self.write_parts(&*snapshot, number).await?;
         drop(snapshot);
@@ -46,13 +48,26 @@ impl Engine {
             self.write_back.flush().await?;
         }
         let store_uuid = self.config.journal.store_uuid;
-        let manifest = Manifest { store_uuid, number, lsn: lsn.0, parts, entries };
+        let manifest = Manifest { store_uuid, number, lsn: lsn.0, parts, entries, place: self.place(from).await };
         self.hit("engine.checkpoint.manifest")?;
         self.store.put(manifest_id(number), vec![manifest.encode()]).await?;
         self.data.note_checkpoint(lsn.0);
         tracing::info!(number, lsn = lsn.0, parts, entries, "checkpoint written");
         self.prune_checkpoints().await?;
         Ok(CheckpointReport { number, lsn: lsn.0, parts, entries })
+    }
+
+    /// The first segment that may hold a record behind `lsn`, which is the last one.
+    fn segment_reaching(&self, lsn: Lsn) -> SegmentId {
+        let segments = self.journal.segments();
+        // Where the segment of the last record was let go, the active one is empty and ends before its first.
+        segments.iter().find(|s| s.last_lsn >= lsn).map_or(SegmentId(0), |s| s.id)
+    }
+
+    async fn place(&self, from: SegmentId) -> Place {
+        let newest = self.journal.segments().last().map_or(from, |s| s.id);
+        let tail = self.write_back.link(from).await;
+        Place { from_segment: from.0, next_segment: newest.next().0, tail }
     }
 
     async fn write_parts(&self, snapshot: &dyn MetaRead, number: u64) -> Result<(u32, u64)> {

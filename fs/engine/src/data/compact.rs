@@ -237,7 +237,7 @@ impl Engine {
         let frame_bytes = table.frames().iter().map(|frame| u64::from(frame.raw_len())).sum();
         let last_lsn = match last_lsn {
             Some(last_lsn) => last_lsn,
-            None => self.data.blobs.batches(segment).await?.last_lsn(),
+            None => self.data.blobs.head(segment).await?.last_lsn,
         };
         Ok(SegmentFacts { frame_bytes, last_lsn: last_lsn.0 })
     }

@@ -4,6 +4,8 @@
 //! the checkpoint and the part it belongs to. A checkpoint without a manifest does not exist.
 
 use bytes::Bytes;
+use cache_journal::{Lsn, SegmentId};
+use cache_writeback::SegmentLink;
 use crc_fast::{CrcAlgorithm, Digest};
 use fs_meta::{Batch, Column};
 use objstore_base::{BlobClass, BlobId, Error, ErrorKind, Result};
@@ -13,10 +15,8 @@ use crate::system;
 
 const PART_MAGIC: &[u8; 8] = b"TGCKPART";
 const MANIFEST_MAGIC: &[u8; 8] = b"TGCKMANI";
-const VERSION: u32 = 1;
-/// Magic, version, checksum.
-const HEAD_BYTES: usize = 16;
-const MANIFEST_BYTES: usize = HEAD_BYTES + 16 + 8 + 8 + 4 + 8;
+const PART_VERSION: u32 = 1;
+const MANIFEST_VERSION: u32 = 2;
 /// Bytes of a part before compression: memory of a checkpoint and of a recovery, a few times over.
 pub(crate) const PART_BYTES: usize = 4 << 20;
 /// A part ends with the entry that filled it; the largest value is an extended attribute.
@@ -30,6 +30,18 @@ pub(crate) struct Manifest {
     pub(crate) lsn: u64,
     pub(crate) parts: u32,
     pub(crate) entries: u64,
+    pub(crate) place: Place,
+}
+
+/// Where in the history of segments a checkpoint stands. All 0 in version 1, where it was not noted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// No segment below this one has a record behind the image's LSN.
+    pub(crate) from_segment: u64,
+    /// No segment had this number or a higher one when the checkpoint was finished.
+    pub(crate) next_segment: u64,
+    /// How the segment `from_segment` is named by its follower, if that was known.
+    pub(crate) tail: Option<SegmentLink>,
 }
 
 pub(crate) const fn manifest_id(number: u64) -> BlobId {
@@ -47,24 +59,36 @@ impl Manifest {
         body.extend_from_slice(&self.lsn.to_le_bytes());
         body.extend_from_slice(&self.parts.to_le_bytes());
         body.extend_from_slice(&self.entries.to_le_bytes());
-        sealed(MANIFEST_MAGIC, &[&body])
+        let Place { from_segment, next_segment, tail } = self.place;
+        body.extend_from_slice(&from_segment.to_le_bytes());
+        body.extend_from_slice(&next_segment.to_le_bytes());
+        body.extend_from_slice(&tail.map_or(0, |tail| tail.last_lsn.0).to_le_bytes());
+        body.extend_from_slice(&tail.map_or(0, |tail| tail.records_crc).to_le_bytes());
+        sealed(MANIFEST_MAGIC, MANIFEST_VERSION, &[&body])
     }
 
     pub(crate) fn decode(number: u64, bytes: &[u8]) -> Result<Self> {
         let bad = |why: &str| Error::corrupt("read checkpoint manifest", why).entity(manifest_id(number));
-        let body = open(MANIFEST_MAGIC, bytes).map_err(|e| e.entity(manifest_id(number)))?;
-        if bytes.len() != MANIFEST_BYTES {
-            return Err(bad("its length does not fit"));
-        }
-        let mut rest = body;
-        let manifest = Self {
-            store_uuid: take(&mut rest).ok_or_else(|| bad("it is too short"))?,
-            number: u64::from_le_bytes(take(&mut rest).ok_or_else(|| bad("it is too short"))?),
-            lsn: u64::from_le_bytes(take(&mut rest).ok_or_else(|| bad("it is too short"))?),
-            parts: u32::from_le_bytes(take(&mut rest).ok_or_else(|| bad("it is too short"))?),
-            entries: u64::from_le_bytes(take(&mut rest).ok_or_else(|| bad("it is too short"))?),
-        };
+        let opened = open(MANIFEST_MAGIC, MANIFEST_VERSION, bytes);
+        let (version, mut rest) = opened.map_err(|e| e.entity(manifest_id(number)))?;
+        let fields = (|| {
+            let store_uuid = take(&mut rest)?;
+            let (number, lsn) = (take_u64(&mut rest)?, take_u64(&mut rest)?);
+            let (parts, entries) = (take_u32(&mut rest)?, take_u64(&mut rest)?);
+            let place = if version == 1 { Place::default() } else { Place::decode(&mut rest)? };
+            rest.is_empty().then_some(Self { store_uuid, number, lsn, parts, entries, place })
+        })();
+        let manifest = fields.ok_or_else(|| bad("its length does not fit"))?;
         if manifest.number == number { Ok(manifest) } else { Err(bad("it is of another checkpoint")) }
+    }
+}
+
+impl Place {
+    fn decode(rest: &mut &[u8]) -> Option<Self> {
+        let (from_segment, next_segment) = (take_u64(rest)?, take_u64(rest)?);
+        let (last_lsn, records_crc) = (Lsn(take_u64(rest)?), take_u32(rest)?);
+        let tail = SegmentLink { segment: SegmentId(from_segment), last_lsn, records_crc };
+        Some(Self { from_segment, next_segment, tail: (last_lsn > Lsn::ZERO).then_some(tail) })
     }
 }
 
@@ -74,13 +98,13 @@ pub(crate) fn encode_part(number: u64, part: u32, batch: &Batch) -> Result<Bytes
     let packed = zstd::bulk::compress(raw, LEVEL)
         .map_err(|e| Error::new(ErrorKind::Internal, "compress checkpoint").source(e))?;
     let head = [&number.to_le_bytes()[..], &part.to_le_bytes(), &(raw.len() as u64).to_le_bytes()].concat();
-    Ok(sealed(PART_MAGIC, &[&head, &packed]))
+    Ok(sealed(PART_MAGIC, PART_VERSION, &[&head, &packed]))
 }
 
 pub(crate) fn decode_part(number: u64, part: u32, bytes: &[u8]) -> Result<Batch> {
     let id = part_id(number, part);
     let bad = |why: &str| Error::corrupt("read checkpoint part", why).entity(id);
-    let mut rest = open(PART_MAGIC, bytes).map_err(|e| e.entity(id))?;
+    let (_, mut rest) = open(PART_MAGIC, PART_VERSION, bytes).map_err(|e| e.entity(id))?;
     let found = take(&mut rest).map(u64::from_le_bytes).zip(take(&mut rest).map(u32::from_le_bytes));
     if found != Some((number, part)) {
         return Err(bad("it is another part"));
@@ -127,17 +151,18 @@ fn update(mut digest: Digest, part: &&[u8]) -> Digest {
     digest
 }
 
-fn sealed(magic: &[u8; 8], parts: &[&[u8]]) -> Bytes {
+fn sealed(magic: &[u8; 8], version: u32, parts: &[&[u8]]) -> Bytes {
     let mut out = magic.to_vec();
-    out.extend_from_slice(&VERSION.to_le_bytes());
-    let version = VERSION.to_le_bytes();
+    let version = version.to_le_bytes();
+    out.extend_from_slice(&version);
     let sum = parts.iter().fold(start(&version), update).finalize() as u32;
     out.extend_from_slice(&sum.to_le_bytes());
     parts.iter().for_each(|part| out.extend_from_slice(part));
     out.into()
 }
 
-fn open<'a>(magic: &[u8; 8], bytes: &'a [u8]) -> Result<&'a [u8]> {
+/// The version, `newest` at most, and what follows the checksum.
+fn open<'a>(magic: &[u8; 8], newest: u32, bytes: &'a [u8]) -> Result<(u32, &'a [u8])> {
     let bad = |why: &str| Error::corrupt("read checkpoint", why);
     let mut rest = bytes.strip_prefix(magic).ok_or_else(|| bad("no magic"))?;
     let version: [u8; 4] = take(&mut rest).ok_or_else(|| bad("it is too short"))?;
@@ -146,7 +171,8 @@ fn open<'a>(magic: &[u8; 8], bytes: &'a [u8]) -> Result<&'a [u8]> {
         return Err(bad("checksum mismatch"));
     }
     match u32::from_le_bytes(version) {
-        VERSION => Ok(rest),
+        0 => Err(bad("it has version 0")),
+        version if version <= newest => Ok((version, rest)),
         _ => Err(bad("a newer program wrote it").with_kind(ErrorKind::NewerFormat)),
     }
 }
@@ -157,13 +183,31 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     Some(*head)
 }
 
+fn take_u64(rest: &mut &[u8]) -> Option<u64> {
+    take(rest).map(u64::from_le_bytes)
+}
+
+fn take_u32(rest: &mut &[u8]) -> Option<u32> {
+    take(rest).map(u32::from_le_bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn a_manifest_of_version_1_is_read_for_ever() {
+        let golden = include_bytes!("../../tests/golden/manifest-v1.blob");
+        let manifest =
+            Manifest { store_uuid: [9; 16], number: 3, lsn: 77, parts: 2, entries: 5, place: Place::default() };
+        assert_eq!(Manifest::decode(3, golden).ok(), Some(manifest));
+    }
+
+    #[test]
     fn manifest_and_part_round_trip_and_every_flip_is_found() {
-        let manifest = Manifest { store_uuid: [9; 16], number: 3, lsn: 77, parts: 2, entries: 5 };
+        let tail = Some(SegmentLink { segment: SegmentId(7), last_lsn: Lsn(80), records_crc: 6 });
+        let place = Place { from_segment: 7, next_segment: 9, tail };
+        let manifest = Manifest { store_uuid: [9; 16], number: 3, lsn: 77, parts: 2, entries: 5, place };
         let mut batch = Batch::new();
         batch.put(Column::Inode, b"k", b"value");
         batch.add(Column::FrameRef, &[0; 12], -3);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cache_journal::{Journal, JournalConfig, Lsn, SegmentId};
 use fs_engine::RecoverReport;
 use fs_rocks::{RocksConfig, RocksStore};
-use objstore_base::{BlobStore, ErrorKind};
+use objstore_base::BlobStore;
 use objstore_env::{Env, real};
 use objstore_pool::Pool;
 use serde::Serialize;
@@ -32,6 +32,8 @@ struct RecoverOutcome {
     lsn: u64,
     /// Why the replay of the pool ended early, where it did; the local journal may hold what follows.
     stopped: Option<String>,
+    /// Segments in the pool whose records are not in the state that was rebuilt.
+    segments_left_behind: Vec<u64>,
     /// Where the old index is kept.
     old_index: Option<PathBuf>,
 }
@@ -48,7 +50,7 @@ pub(crate) fn run(args: &StoreArgs, json: bool) -> Outcome {
         let old_index = set_aside(&layout)?;
         let index = RocksStore::open(layout.index(), &RocksConfig::default())?;
         let report = fs_engine::recover(&index, Arc::clone(&pool) as Arc<dyn BlobStore>).await?;
-        begin_journal(&env, &layout, &store, &report)?;
+        begin_journal(&env, &layout, &store, &index, &pool, &report).await?;
         drop(lock);
         Ok::<_, Failure>(RecoverOutcome {
             data: layout.data.clone(),
@@ -57,6 +59,7 @@ pub(crate) fn run(args: &StoreArgs, json: bool) -> Outcome {
             records_replayed: report.records,
             lsn: report.lsn,
             stopped: report.stopped,
+            segments_left_behind: report.left_behind,
             old_index,
         })
     })?;
@@ -64,15 +67,23 @@ pub(crate) fn run(args: &StoreArgs, json: bool) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// Where the journal is lost too, an empty one that goes on after what the pool had.
-fn begin_journal(env: &Env, layout: &Layout, store: &StoreFile, report: &RecoverReport) -> Result<(), Failure> {
+/// Where the journal is lost too, an empty one that goes on after what the pool had, in a timeline of its own.
+async fn begin_journal(
+    env: &Env,
+    layout: &Layout,
+    store: &StoreFile,
+    index: &RocksStore,
+    pool: &Arc<Pool>,
+    report: &RecoverReport,
+) -> Result<(), Failure> {
     let mut config = JournalConfig::new(layout.journal(), store.store_uuid.0);
     config.segment_bytes = store.segment_bytes;
-    match Journal::begin_after(env, &config, Lsn(report.lsn), SegmentId(report.last_segment)) {
-        // The usual case: it is there, and is replayed on top at the next start.
-        Err(error) if error.kind() == ErrorKind::Exists => Ok(()),
-        begun => Ok(begun?),
+    // The usual case: it is there, goes on in its timeline, and is replayed on top at the next start.
+    if Journal::exists(env, &config)? {
+        return Ok(());
     }
+    let begun = fs_engine::begin_timeline(index, Arc::clone(pool) as Arc<dyn BlobStore>, report).await?;
+    Ok(Journal::begin_after(env, &config, Lsn(begun.lsn), SegmentId(begun.last_segment))?)
 }
 
 /// Renames the index out of the way, to a name that is free.
@@ -101,6 +112,10 @@ fn text(outcome: &RecoverOutcome) -> String {
     );
     if let Some(why) = &outcome.stopped {
         text.push_str(&format!("\nthe pool's history ends early: {why}"));
+    }
+    if !outcome.segments_left_behind.is_empty() {
+        let count = outcome.segments_left_behind.len();
+        text.push_str(&format!("\n{count} segments of the pool are not part of the state that was rebuilt"));
     }
     if let Some(old) = &outcome.old_index {
         text.push_str(&format!("\nthe old index is kept as {}; remove it when all is well", old.display()));

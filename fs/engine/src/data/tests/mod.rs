@@ -9,4 +9,5 @@ mod history;
 mod races;
 mod recovery;
 mod space;
+mod timelines;
 mod world;

@@ -11,13 +11,13 @@ use super::world::{World, noise};
 use crate::data::check::scan;
 use crate::{RecoverReport, recover};
 
-fn recovered(world: &World) -> (MemoryStore, RecoverReport) {
+pub(super) fn recovered(world: &World) -> (MemoryStore, RecoverReport) {
     let meta = MemoryStore::new();
     let report = world.runtime.block_on(recover(&meta, Arc::clone(&world.pool) as _)).expect("recover");
     (meta, report)
 }
 
-fn content(read: &dyn MetaRead) -> Vec<(fs_meta::Column, Vec<u8>, Vec<u8>)> {
+pub(super) fn content(read: &dyn MetaRead) -> Vec<(fs_meta::Column, Vec<u8>, Vec<u8>)> {
     let mut all = Vec::new();
     for column in fs_meta::Column::ALL {
         scan(read, column, &mut |key, value| {
@@ -29,7 +29,7 @@ fn content(read: &dyn MetaRead) -> Vec<(fs_meta::Column, Vec<u8>, Vec<u8>)> {
     all
 }
 
-fn fill(world: &World, from: u64, to: u64) -> Vec<Ino> {
+pub(super) fn fill(world: &World, from: u64, to: u64) -> Vec<Ino> {
     let inos = (from..to).map(|n| {
         let ino = world.create(&format!("file-{n}"));
         world.write(ino, n, &noise(n, 150_000));
@@ -39,7 +39,7 @@ fn fill(world: &World, from: u64, to: u64) -> Vec<Ino> {
     inos.collect()
 }
 
-fn checkpoint(world: &World) -> crate::CheckpointReport {
+pub(super) fn checkpoint(world: &World) -> crate::CheckpointReport {
     world.runtime.block_on(world.engine.checkpoint()).expect("checkpoint")
 }
 
@@ -116,6 +116,7 @@ fn a_missing_segment_ends_the_replay_with_a_state_that_was() {
     let inodes = content(&meta).into_iter().filter(|(column, _, _)| *column == last).count();
     assert_eq!(inodes, before.len() + 1);
     assert!(SegmentId(report.last_segment) > gap);
+    assert!(report.left_behind.len() >= 1 && report.left_behind.iter().all(|left| *left > gap.0));
 }
 
 #[test]

@@ -91,7 +91,8 @@ impl World {
         config.journal.dir = dir.path().join("journal");
         let meta = Arc::new(MemoryStore::new());
         let report = runtime.block_on(crate::recover(&*meta, Arc::clone(&pool) as _)).expect("recover");
-        let (lsn, segment) = (Lsn(report.lsn), SegmentId(report.last_segment));
+        let begun = runtime.block_on(crate::begin_timeline(&*meta, Arc::clone(&pool) as _, &report)).expect("begin");
+        let (lsn, segment) = (Lsn(begun.lsn), SegmentId(begun.last_segment));
         Journal::begin_after(&env, &config.journal, lsn, segment).expect("begin");
         let engine = open(&env, &meta, &pool, &config);
         (Self { engine, runtime, pool, meta, env, config, dir }, report)
