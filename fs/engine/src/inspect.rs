@@ -31,6 +31,8 @@ pub struct EngineStatus {
     pub index_flushed_lsn: u64,
     /// Removed files that something still ties.
     pub orphans: u64,
+    /// Reads since the start that the local disk failed and the pool was asked for: a sign that the disk goes.
+    pub local_read_failures: u64,
 }
 
 /// One run of a file's bytes.
@@ -104,6 +106,7 @@ impl Engine {
             index_unflushed_bytes: self.meta.unflushed_bytes(),
             index_flushed_lsn: self.meta.flushed_lsn(),
             orphans: self.orphans.nameless(),
+            local_read_failures: self.data.local_failures(),
         }
     }
 

@@ -6,11 +6,13 @@
 //! - the records that emptied it are in the pool and in the durable index: no recovery comes back to a state that
 //!   needs it, and its copies are in the pool as well;
 //! - every kept checkpoint covers its own records: no recovery has to replay them;
+//! - none of its frames counts as live when they are looked at one by one;
 //! - no reader has it pinned.
 //!
-//! The blob goes before its entries in the index, so that a crash in between only repeats the deletion.
+//! The blob goes before its entries in the index, so that a crash in between only repeats the deletion: a segment that
+//! the index counts live bytes for and that is nowhere any more is deleted once more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,11 +23,12 @@ use fs_meta::{Batch, Column, Direction};
 use objstore_base::{BlobClass, BlobId, Error, ErrorKind, Result};
 
 use super::checkpoint::CHECKPOINTS_KEPT;
+use super::extents::overlapping;
 use super::forward::{forward_of, frame_keys};
 use super::liveness::use_of;
 use super::records::{
-    Forward, FrameUse, SegmentFacts, SegmentKey, decode_counter, decode_frame_key, frame_key, segment_facts_key,
-    segment_key,
+    Extent, Forward, FrameUse, Placed, SegmentFacts, SegmentKey, decode_counter, decode_frame_key, frame_key,
+    segment_facts_key, segment_key,
 };
 use crate::change::Change;
 use crate::engine::Engine;
@@ -106,12 +109,18 @@ impl Engine {
             }
             // What emptied it has an LSN up to the last one, read after its live bytes.
             let emptied = *state.empty.entry(segment).or_insert_with(|| self.journal.last().0);
-            if self.may_delete(segment, *fact, emptied).await? {
-                self.delete_segment(segment).await?;
-                state.empty.remove(&segment);
-                facts.remove(&segment);
-                return Ok(Compaction::Deleted { segment: segment.0 });
+            if !self.may_delete(segment, *fact, emptied).await? {
+                continue;
             }
+            if self.claims_live_frames(segment).await? {
+                tracing::error!(segment = segment.0, "the index counts no live bytes, but a live frame; it is kept");
+                facts.insert(segment, UNREADABLE);
+                return Ok(Compaction::Idle);
+            }
+            self.delete_segment(segment).await?;
+            state.empty.remove(&segment);
+            facts.remove(&segment);
+            return Ok(Compaction::Deleted { segment: segment.0 });
         }
         let Some(segment) = sparse else { return Ok(Compaction::Idle) };
         match self.move_frames(segment).await {
@@ -179,13 +188,17 @@ impl Engine {
 
     /// The segments in the pool, those that came since included. Taken out of the state; the caller puts them back.
     async fn known_segments(&self, state: &mut Compactor) -> Result<BTreeMap<SegmentId, SegmentFacts>> {
-        let mut facts = match state.facts.take() {
-            Some(facts) => facts,
-            None => self.stored_facts()?,
+        let (mut facts, fresh) = match state.facts.take() {
+            Some(facts) => (facts, false),
+            None => (self.stored_facts()?, true),
         };
         if let Err(error) = self.find_segments(&mut facts, &mut state.unsaved).await {
-            state.facts = Some(facts);
+            // What is not known yet is looked for from the start.
+            state.facts = (!fresh).then_some(facts);
             return Err(error);
+        }
+        if fresh {
+            self.find_half_deleted(&mut facts).await?;
         }
         if state.unsaved.len() >= UNSAVED_MAX {
             let mut change = Change::background();
@@ -232,6 +245,38 @@ impl Engine {
         }
     }
 
+    /// Finds the segments whose deletion a crash cut short after the blob was gone: they are empty, and due.
+    async fn find_half_deleted(&self, facts: &mut BTreeMap<SegmentId, SegmentFacts>) -> Result<()> {
+        let mut counted = Vec::new();
+        super::check::scan(&*self.meta, Column::Segment, &mut |key, _| {
+            if let SegmentKey::Live(segment) = SegmentKey::decode(key)? {
+                counted.push(segment);
+            }
+            Ok(())
+        })?;
+        counted.retain(|segment| !facts.contains_key(segment));
+        for segment in counted {
+            if !self.exists(segment).await? {
+                facts.insert(segment, SegmentFacts { frame_bytes: 0, last_lsn: 0 });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the segment is in the journal's folder or in the pool.
+    async fn exists(&self, segment: SegmentId) -> Result<bool> {
+        if self.journal.segment(segment).is_some() {
+            return Ok(true);
+        }
+        match self.store.stat(BlobId::segment(segment.0)).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            // Damaged, perhaps, but there.
+            Err(error) if is_damage(&error) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn read_facts(&self, segment: SegmentId, last_lsn: Option<Lsn>) -> Result<SegmentFacts> {
         let table = self.data.blobs.table(segment).await?;
         let frame_bytes = table.frames().iter().map(|frame| u64::from(frame.raw_len())).sum();
@@ -272,25 +317,73 @@ impl Engine {
         Ok(self.live_bytes(segment)? <= 0 && !self.data.pins.is_pinned(segment))
     }
 
-    async fn delete_segment(&self, segment: SegmentId) -> Result<()> {
+    /// Whether a frame of the segment is live by its own account although the segment has no live bytes: one of the two
+    /// is wrong, and a deletion could not be taken back (I4). What no account knows and no extent names was left behind
+    /// by a recovery.
+    async fn claims_live_frames(&self, segment: SegmentId) -> Result<bool> {
+        let table = match self.data.blobs.table(segment).await {
+            Ok(table) => table,
+            // It is gone already, or nobody can read it: no byte is lost with it.
+            Err(error) if is_damage(&error) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        for entry in table.frames() {
+            let home = FrameId::new(segment, entry.frame);
+            let named = entry.origin.unwrap_or(home);
+            if self.is_live_at(named, home)?.is_none() {
+                continue;
+            }
+            let key = frame_key(named);
+            let range = entry.offset..entry.offset + u64::from(entry.raw_len());
+            let names = |placed: &Placed| matches!(placed.extent, Extent::Data { frame, .. } if frame == named);
+            if self.meta.get(Column::FrameRef, &key)?.is_some()
+                || overlapping(&*self.meta, entry.ino, range)?.iter().any(names)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    pub(super) async fn delete_segment(&self, segment: SegmentId) -> Result<()> {
         self.hit("engine.compact.delete")?;
         self.store.delete(BlobId::segment(segment.0)).await?;
         self.hit("engine.compact.deleted")?;
         self.data.blobs.forget(segment);
         self.data.read_cache.forget(segment);
+        let gone = self.gone_sources(segment).await?;
         let mut change = Change::background();
         change.batch.delete(Column::Segment, &segment_key(segment));
         change.batch.delete(Column::Segment, &segment_facts_key(segment));
-        self.forget_frames(segment, &mut change.batch)?;
+        self.forget_frames(segment, &gone, &mut change.batch)?;
         self.apply(change)?;
         self.journal.drop_dead(segment)?;
         tracing::debug!(segment = segment.0, "segment deleted");
         Ok(())
     }
 
+    /// The segments whose frames were moved to `segment` and that are not there any more.
+    async fn gone_sources(&self, segment: SegmentId) -> Result<BTreeSet<SegmentId>> {
+        let mut sources = BTreeSet::new();
+        for frame in self.frames_in(Column::Forward, segment)? {
+            if let Some(Forward::CopyOf(named)) = forward_of(&*self.meta, frame)? {
+                sources.insert(named.segment);
+            }
+        }
+        let mut gone = BTreeSet::new();
+        for source in sources {
+            if !self.exists(source).await? {
+                gone.insert(source);
+            }
+        }
+        Ok(gone)
+    }
+
     /// Removes what the index knows of the frames of an empty segment. A frame that moved away keeps its use and its
-    /// forward entry; one that was moved here is dead and loses those of its first name.
-    fn forget_frames(&self, segment: SegmentId, batch: &mut Batch) -> Result<()> {
+    /// forward entry. One that was moved here is dead and loses the forward entry of its first name; that it is dead
+    /// stays known as long as the segment of that name is there (it is not in `gone`), or the bytes there would count
+    /// as live again.
+    fn forget_frames(&self, segment: SegmentId, gone: &BTreeSet<SegmentId>, batch: &mut Batch) -> Result<()> {
         for frame in self.frames_in(Column::FrameRef, segment)? {
             if !matches!(forward_of(&*self.meta, frame)?, Some(Forward::MovedTo(_))) {
                 batch.delete(Column::FrameRef, &frame_key(frame));
@@ -301,7 +394,9 @@ impl Engine {
             batch.delete(Column::Forward, &frame_key(frame));
             if forward_of(&*self.meta, named)? == Some(Forward::MovedTo(frame)) {
                 batch.delete(Column::Forward, &frame_key(named));
-                batch.delete(Column::FrameRef, &frame_key(named));
+                if gone.contains(&named.segment) {
+                    batch.delete(Column::FrameRef, &frame_key(named));
+                }
             }
         }
         Ok(())
@@ -321,7 +416,7 @@ impl Engine {
     }
 
     /// Appends the live frames of `segment` again.
-    async fn move_frames(&self, segment: SegmentId) -> Result<Compaction> {
+    pub(super) async fn move_frames(&self, segment: SegmentId) -> Result<Compaction> {
         let table = self.data.blobs.table(segment).await?;
         let mut live = Vec::new();
         for entry in table.frames() {
@@ -365,7 +460,7 @@ impl Engine {
             match self.journal.read(live.home, 0..live.len, &mut bytes) {
                 Ok(Some(())) => contents.push(Bytes::from(bytes)),
                 Ok(None) => break,
-                Err(error) if error.kind() == ErrorKind::Corrupt => break,
+                Err(error) if self.pool_may_help(live.home, &error) => break,
                 Err(error) => return Err(error),
             }
         }

@@ -83,6 +83,8 @@ pub(crate) struct DataState {
     blobs: Arc<SegmentBlobs>,
     read_cache: Arc<ReadCache>,
     ahead: ahead::ReadAhead,
+    /// Reads of local frames that failed and were turned to the pool.
+    local_failures: AtomicU64,
     /// One checkpoint at a time.
     checkpoints: tokio::sync::Mutex<()>,
     /// LSN of the newest one known; 0 before.
@@ -101,6 +103,7 @@ impl DataState {
             blobs: Arc::new(SegmentBlobs::new(store, TABLE_CACHE_BYTES)),
             read_cache: ReadCache::open(env.clone(), config.read_cache.clone()),
             ahead: ahead::ReadAhead::default(),
+            local_failures: AtomicU64::new(0),
             checkpoints: tokio::sync::Mutex::new(()),
             checkpoint_lsn: AtomicU64::new(0),
             compactor: tokio::sync::Mutex::default(),
@@ -110,6 +113,10 @@ impl DataState {
     /// A trim note was stored: its extents may be removed from now on.
     pub(crate) fn note_trim(&self, ino: fs_api::Ino, from: u64) {
         self.trims.note(ino, from);
+    }
+
+    pub(crate) fn local_failures(&self) -> u64 {
+        self.local_failures.load(Ordering::Relaxed)
     }
 
     fn checkpoint_lsn(&self) -> u64 {

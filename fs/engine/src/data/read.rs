@@ -7,10 +7,11 @@
 
 use std::ops::Range;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cache_journal::FrameId;
+use cache_journal::{FrameId, SegmentState};
 use fs_api::{Context, Ino};
 use futures::future::{Either, FutureExt, ready, select};
 use objstore_base::{BoxFuture, Error, ErrorKind, Result};
@@ -113,9 +114,8 @@ impl Engine {
             match self.journal.read(piece.frame, range, place) {
                 Ok(Some(())) => {}
                 Ok(None) => away.push(piece),
-                // The pool may have a good copy; if it has none, its error is the answer.
-                Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    tracing::warn!(frame = %piece.frame, %error, "a local frame is damaged; trying the pool");
+                // If the pool has no good copy, its error is the answer.
+                Err(error) if self.pool_may_help(piece.frame, &error) => {
                     place.fill(0);
                     away.push(piece);
                 }
@@ -123,6 +123,18 @@ impl Engine {
             }
         }
         Ok(away)
+    }
+
+    /// Whether a frame that could not be read here is to be looked for in the pool: where its bytes are damaged, and
+    /// whatever the disk says of a segment that is only a cache.
+    pub(crate) fn pool_may_help(&self, frame: FrameId, error: &Error) -> bool {
+        let uploaded = || self.journal.segment(frame.segment).is_none_or(|s| s.state == SegmentState::Uploaded);
+        if error.kind() != ErrorKind::Corrupt && !uploaded() {
+            return false;
+        }
+        self.data.local_failures.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(%frame, %error, "a local frame cannot be read; trying the pool");
+        true
     }
 
     async fn read_from_pool(

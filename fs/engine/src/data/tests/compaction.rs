@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use cache_journal::SegmentId;
 use fs_api::Ino;
 use fs_meta::MemoryStore;
 use objstore_base::{BlobClass, BlobStore};
+use objstore_env::{FailAction, Failpoints};
 
 use super::world::{World, noise};
 use crate::data::pins::Pin;
@@ -12,9 +14,20 @@ use crate::{Compaction, recover};
 
 const LEN: usize = 120_000;
 
+/// Fails at `place` at its hit number `nth`.
+fn failing_at(place: &'static str, nth: u64) -> Failpoints {
+    Failpoints::with(move |name, hit| match name == place && hit == nth {
+        true => FailAction::Errno(5),
+        false => FailAction::Continue,
+    })
+}
+
 /// Ten files over a few segments, all in the pool and only there; then most of each file is overwritten.
 fn sparse_world() -> (World, Vec<Ino>) {
-    let world = World::new();
+    sparse(World::new())
+}
+
+fn sparse(world: World) -> (World, Vec<Ino>) {
     let inos: Vec<Ino> = (0..10).map(|n| world.create(&format!("file-{n}"))).collect();
     for round in 0..4 {
         for (n, ino) in inos.iter().enumerate() {
@@ -162,4 +175,72 @@ fn an_unreadable_segment_is_left_alone_and_stops_nobody() {
     assert!(steps.iter().any(|step| matches!(step, Compaction::Deleted { .. })), "{steps:?}");
     assert!(world.runtime.block_on(world.pool.stat(torn)).is_ok());
     expect_content(&world, &inos);
+}
+
+/// A move stops halfway; then the copies die and their segment goes before the source does. What died must not count as
+/// live again at the source.
+#[test]
+fn what_died_as_a_copy_stays_dead_where_it_came_from() {
+    let (world, inos) = {
+        let world = World::failing(failing_at("engine.compact.move", 2));
+        // One segment with more live bytes than one record moves, in many files.
+        let inos: Vec<Ino> = (0..12).map(|n| world.create(&format!("file-{n}"))).collect();
+        for (n, ino) in inos.iter().enumerate() {
+            world.write(*ino, 0, &noise(n as u64, LEN));
+        }
+        (world, inos)
+    };
+    world.upload_and_forget();
+    let source = world.engine.extents(inos[0], 1).expect("extents")[0].at.expect("data").0.segment;
+    world.runtime.block_on(world.engine.move_frames(source)).expect_err("it stops after the first record");
+    world.upload_and_forget();
+    let moved: Vec<usize> = (0..inos.len()).filter(|n| home(&world, inos[*n]) != source).collect();
+    assert!(!moved.is_empty() && moved.len() < inos.len(), "{moved:?}");
+    let copies = home(&world, inos[moved[0]]);
+    for n in &moved {
+        world.truncate(inos[*n], 0);
+    }
+    world.upload_and_forget();
+    for _ in 0..3 {
+        world.runtime.block_on(world.engine.checkpoint()).expect("checkpoint");
+    }
+    world.runtime.block_on(world.engine.delete_segment(copies)).expect("delete");
+    expect_clean(&world);
+    world.runtime.block_on(world.engine.move_frames(source)).expect("move the rest");
+    expect_clean(&world);
+    for n in (0..inos.len()).filter(|n| !moved.contains(n)) {
+        assert!(world.read(inos[n], 0, u32::MAX) == noise(n as u64, LEN), "file {n}");
+    }
+}
+
+fn home(world: &World, ino: Ino) -> SegmentId {
+    world.engine.extents(ino, 1).expect("extents")[0].at.expect("data").0.segment
+}
+
+/// The process dies after a blob is gone and before the index knows; the segment was never noted in the index either.
+#[test]
+fn a_deletion_that_was_cut_short_leaves_nothing_behind() {
+    let (world, inos) = sparse(World::failing(failing_at("engine.compact.deleted", 1)));
+    run_out(&world);
+    world.upload_and_forget();
+    for _ in 0..3 {
+        world.runtime.block_on(world.engine.checkpoint()).expect("checkpoint");
+    }
+    let died = (0..10).any(|_| world.runtime.block_on(world.engine.compact_step()).is_err());
+    assert!(died, "a segment was being deleted");
+    let world = world.again(true);
+    world.upload_and_forget();
+    run_out(&world);
+    expect_content(&world, &inos);
+    let mut counted = Vec::new();
+    crate::data::check::scan(&*world.engine.meta, fs_meta::Column::Segment, &mut |key, _| {
+        counted.push(u64::from_be_bytes(key[..8].try_into().expect("a segment")));
+        Ok(())
+    })
+    .expect("scan");
+    let there = world.runtime.block_on(world.pool.list(BlobClass::Segment, None, 1000)).expect("list");
+    let local: Vec<u64> = world.engine.journal.segments().iter().map(|s| s.id.0).collect();
+    counted.retain(|id| !there.iter().any(|blob| blob.number == *id) && !local.contains(id));
+    assert_eq!(counted, [0; 0], "segments that are nowhere are still counted");
+    expect_clean(&world);
 }
