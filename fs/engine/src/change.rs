@@ -82,6 +82,11 @@ impl Change {
         }
     }
 
+    /// Extents that it removes or puts.
+    pub(crate) fn extents(&self) -> usize {
+        self.edits.iter().map(Edit::extents).sum()
+    }
+
     /// Stores the inode as the first record of its number.
     pub(crate) fn add_inode(&mut self, inode: &Inode) {
         self.put_inode(inode);

@@ -80,9 +80,7 @@ impl Engine {
         mut change: Change,
         build: &mut dyn FnMut(&[FrameId], &mut Batch),
     ) -> Result<Lsn> {
-        if self.diverged.load(Ordering::Relaxed) {
-            return Err(diverged());
-        }
+        self.require_agreement()?;
         let mut framed = Batch::new();
         let _gate = self.gate.read();
         self.encode_edits(&mut change)?;
@@ -100,6 +98,17 @@ impl Engine {
         }
         self.teach(change.effects);
         Ok(appended.lsn)
+    }
+
+    fn require_agreement(&self) -> Result<()> {
+        if self.diverged.load(Ordering::Relaxed) { Err(diverged()) } else { Ok(()) }
+    }
+
+    /// # Errors
+    /// `Io` where no change will be taken before the next start.
+    pub(crate) fn require_writable(&self) -> Result<()> {
+        self.require_agreement()?;
+        self.journal.healthy()
     }
 
     fn teach(&self, effects: Vec<Effect>) {

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use fs_api::Ino;
 use fs_meta::{Column, Direction, MetaRead};
-use objstore_base::Result;
+use objstore_base::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -20,6 +20,14 @@ use crate::records::Inode;
 const SHARDS: usize = 32;
 /// Inodes freed in one record.
 const GROUP: usize = 32;
+
+/// What becomes of an inode without names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It stays until nothing ties it.
+    Kept,
+    Freed,
+}
 
 /// What keeps an inode reachable besides its names.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,19 +93,15 @@ impl Orphans {
         }
     }
 
-    pub(crate) fn is_tied(&self, ino: Ino) -> bool {
-        self.shard(ino).lock().contains_key(&ino)
-    }
-
-    /// Whether something ties `ino`, which has lost its last name; if so, it is queued when that goes. Called with the
-    /// inode's stripe held exclusively.
-    fn keep(&self, ino: Ino) -> bool {
+    /// What becomes of `ino`, which loses its last name: where something ties it, it is queued when that goes. Called
+    /// with the inode's stripe held exclusively, and once per loss: a tie may come right after the answer.
+    pub(crate) fn fate(&self, ino: Ino) -> Fate {
         match self.shard(ino).lock().get_mut(&ino) {
             Some(tie) => {
                 tie.nameless = true;
-                true
+                Fate::Kept
             }
-            None => false,
+            None => Fate::Freed,
         }
     }
 
@@ -153,15 +157,17 @@ impl Orphans {
 }
 
 impl Engine {
-    /// Settles the fate of `inode`, which has just lost its last name: freed in `change`, or kept as an orphan while
-    /// something ties it. The caller holds its stripe exclusively and has set `nlink` to 0.
-    pub(crate) fn bury_locked(&self, inode: &Inode, change: &mut Change) -> Result<()> {
-        if self.orphans.keep(inode.ino) {
-            change.put_inode(inode);
-            change.put_orphan(inode.ino);
-            Ok(())
-        } else {
-            self.free_inode_locked(inode, change)
+    /// `inode` has just lost its last name: it is freed in `change`, or kept as an orphan. The caller holds its stripe
+    /// exclusively and has set `nlink` to 0; the writes gathered for an inode that is kept are settled.
+    pub(crate) fn bury_locked(&self, inode: &Inode, fate: Fate, change: &mut Change) -> Result<()> {
+        self.env.failpoints.hit("engine.names.bury").map_err(|e| Error::io("engine.names.bury", e))?;
+        match fate {
+            Fate::Kept => {
+                change.put_inode(inode);
+                change.put_orphan(inode.ino);
+                Ok(())
+            }
+            Fate::Freed => self.free_inode_locked(inode, change),
         }
     }
 
@@ -188,16 +194,20 @@ impl Engine {
         let _stripes = self.stripes.write_many(group);
         let mut change = Change::background();
         for &ino in group {
-            if self.orphans.keep(ino) {
+            if self.orphans.fate(ino) == Fate::Kept {
                 continue;
             }
             match self.inode_locked(ino) {
                 Ok(inode) if inode.nlink > 0 => continue,
                 Ok(inode) => self.free_inode_locked(&inode, &mut change)?,
-                Err(e) if e.kind() == objstore_base::ErrorKind::Stale => {}
+                Err(e) if e.kind() == ErrorKind::Stale => {}
                 Err(e) => return Err(e),
             }
             change.delete_orphan(ino);
+            // Each of them is bounded; together they could be more than a segment holds.
+            if change.extents() >= self.step_extents() {
+                self.apply(std::mem::replace(&mut change, Change::background()))?;
+            }
         }
         if !change.batch.is_empty() {
             self.apply(change)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fs_api::{Target, Vfs};
-use objstore_base::ErrorKind::Stale;
+use objstore_base::ErrorKind::{NotFound, Stale};
 use support::{READ_WRITE, ROOT, World};
 
 fn settle(w: &World) {
@@ -51,6 +51,22 @@ fn a_held_inode_stays_reachable_by_number() {
     w.engine.unhold(f, 1);
     settle(&w);
     assert_eq!(root.attr(f), Err(Stale));
+}
+
+/// Whoever names an inode by number hears that the number leads nowhere any more (`ESTALE`); whoever names it by its
+/// name hears that the name is not there (`ENOENT`). A hold that comes too late brings nothing back and keeps nothing.
+#[test]
+fn a_number_that_was_looked_up_before_the_last_name_went_is_stale_and_its_name_is_missing() {
+    let w = World::new();
+    let root = w.as_root();
+    let f = root.file(ROOT, "f").expect("made");
+    root.unlink(ROOT, "f").expect("removed between the look-up and the hold");
+    w.engine.hold(f, 1);
+    assert_eq!(root.attr(f), Err(Stale));
+    assert_eq!(root.open(f, READ_WRITE).map(drop), Err(Stale));
+    assert_eq!(root.lookup(ROOT, "f").map(drop), Err(NotFound));
+    w.engine.unhold(f, 1);
+    assert_eq!((w.engine.status().inodes, w.engine.status().orphans), (1, 0));
 }
 
 #[test]

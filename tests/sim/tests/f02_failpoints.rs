@@ -19,6 +19,7 @@ const PLACES: &[&str] = &[
     "engine.compact.deleted",
     "engine.compact.move",
     "engine.gather.store",
+    "engine.names.bury",
     "heal_log.write",
     "journal.payload.after",
     "journal.payload.before",

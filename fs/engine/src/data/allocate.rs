@@ -36,6 +36,7 @@ impl Engine {
             if !matches!(mode, FallocateMode::PunchHole) {
                 let wanted = self.missing_bytes(file, range.clone())?;
                 self.require_pool_room(wanted).await?;
+                self.admit_metadata(cx, 0).await?;
             }
             let lsn = self.fallocate_now(cx, file, range, mode)?;
             if file.sync {

@@ -12,15 +12,17 @@ use futures::future::FutureExt;
 use objstore_base::{BoxFuture, Error, ErrorKind, Result};
 
 use super::extents::overlapping;
+use super::gather::FRAME_BYTES;
 use super::records::{Extent, FRAME_REFS_MAX, FrameUse, Placed, frame_key};
-use super::resize::STEP_EXTENTS;
 use super::write::{checked_range, require_regular};
 use crate::change::Change;
 use crate::engine::Engine;
 use crate::handles::FileUse;
 
 const OP: &str = "copy file range";
-/// Bytes looked at in one record: bounds its extents together with [`STEP_EXTENTS`].
+/// What a copied extent takes in the journal, about: its record and one more reference to its frame.
+const EXTENT_RECORD_BYTES: usize = 64;
+/// Bytes looked at in one record: bounds its extents together with `step_extents`.
 const STEP_BYTES: u64 = 1 << 30;
 
 impl Engine {
@@ -34,6 +36,8 @@ impl Engine {
         len: u64,
     ) -> BoxFuture<'a, Result<u64>> {
         async move {
+            let extents = usize::try_from(len / FRAME_BYTES).unwrap_or(usize::MAX).min(self.step_extents());
+            self.admit_metadata(cx, extents * EXTENT_RECORD_BYTES).await?;
             let (copied, lsn) = self.copy_now(cx, source, source_offset, target, target_offset, len)?;
             if let Some(lsn) = lsn.filter(|_| target.sync) {
                 self.journal.commit_async(lsn).await?;
@@ -90,8 +94,8 @@ impl Engine {
     fn copy_step(&self, source: FileUse, range: Range<u64>) -> Result<(u64, Vec<Placed>)> {
         let mut end = range.end.min(range.start.saturating_add(STEP_BYTES));
         let mut old = overlapping(&*self.meta, source.ino.0, range.start..end)?;
-        if old.len() > STEP_EXTENTS {
-            old.truncate(STEP_EXTENTS);
+        if old.len() > self.step_extents() {
+            old.truncate(self.step_extents());
             end = old.last().map_or(end, Placed::end).min(end);
         }
         old.retain(|placed| matches!(placed.extent, Extent::Data { .. }));

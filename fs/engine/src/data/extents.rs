@@ -116,6 +116,11 @@ impl Edit {
         self.allocated
     }
 
+    /// Extents that it removes or puts.
+    pub(crate) fn extents(&self) -> usize {
+        self.removed.len() + self.placed.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.removed.is_empty() && self.placed.is_empty()
     }

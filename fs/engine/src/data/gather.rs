@@ -26,6 +26,8 @@ const SHARDS: usize = 64;
 const INODE_BYTES_MAX: usize = FRAME_BYTES_MAX;
 /// Requests remembered per inode; beyond, the entry is flushed, so that a stream of tiny writes stays bounded.
 const REQUESTS_MAX: usize = 4096;
+/// Inodes that could not be stored and are passed over in search of one that can.
+const RELIEF_FAILURES_MAX: u32 = 8;
 /// How long bytes wait.
 const AGE_MAX: Duration = Duration::from_secs(1);
 
@@ -177,8 +179,17 @@ impl Gathers {
         Some(ino)
     }
 
+    /// Its turn comes again after all others.
     fn requeue(&self, since: Duration, ino: Ino) {
-        self.queue.lock().push_front((since, ino));
+        self.queue.lock().push_back((since, ino));
+    }
+
+    /// Whether nothing more may be gathered for `ino` before what is there has become frames.
+    fn is_full(&self, ino: Ino) -> bool {
+        let shard = self.shard(ino).lock();
+        let full =
+            |gathered: &Gathered| gathered.runs.bytes() >= INODE_BYTES_MAX || gathered.requests.len() >= REQUESTS_MAX;
+        shard.get(&ino).is_some_and(full)
     }
 }
 
@@ -189,6 +200,12 @@ impl Engine {
             Some(inode) => Ok(inode),
             None => self.inode_locked(ino),
         }
+    }
+
+    /// Makes room for another small write of `ino`, where an earlier attempt to store what is gathered failed: memory
+    /// stays bounded, and the writer hears why. The caller holds the stripe exclusively.
+    pub(crate) fn make_gather_room_locked(&self, ino: Ino) -> Result<()> {
+        if self.data.gathers.is_full(ino) { self.flush_gathered_locked(ino) } else { Ok(()) }
     }
 
     /// Gathers a small write, and makes frames of what is gathered where that is enough.
@@ -246,22 +263,36 @@ impl Engine {
         }
     }
 
-    /// Brings memory under its bound again, oldest first. The caller holds no stripe.
+    /// Brings memory under its bound again, oldest first. What cannot be stored is passed over a few times. The caller
+    /// holds no stripe.
     pub(crate) fn relieve_gathers(&self) -> Result<()> {
+        let mut failures = 0;
         while self.data.gathers.over_bound() {
             let Some(ino) = self.data.gathers.oldest(Duration::MAX) else { return Ok(()) };
-            self.settle_one(ino)?;
+            if let Err(error) = self.settle_one(ino) {
+                failures += 1;
+                if failures == RELIEF_FAILURES_MAX {
+                    return Err(error);
+                }
+            }
         }
         Ok(())
     }
 
-    /// Settles what has waited long enough.
+    /// Settles what has waited long enough. What cannot be stored keeps nothing else waiting.
+    ///
+    /// # Errors
+    /// Of the first inode that could not be settled.
     pub(crate) fn gather_tick(&self) -> Result<()> {
         let Some(until) = self.env.clock.monotonic().checked_sub(AGE_MAX) else { return Ok(()) };
+        let mut first = None;
         while let Some(ino) = self.data.gathers.oldest(until) {
-            self.settle_one(ino)?;
+            // One that fails is queued again as of now, so that this ends.
+            if let Err(error) = self.settle_one(ino) {
+                first.get_or_insert(error);
+            }
         }
-        Ok(())
+        first.map_or(Ok(()), Err)
     }
 
     /// Settles everything that was gathered before the call, also what another thread has taken from the queue and

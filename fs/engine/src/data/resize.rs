@@ -5,9 +5,9 @@
 //! next start. Until they are gone they lie behind the end of the file, so whatever lets the file grow again finishes
 //! the trim first.
 
-use std::collections::BTreeMap;
-use std::ops::{ControlFlow, Range};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Bound, ControlFlow, Range};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use fs_api::{FileKind, Ino};
 use fs_meta::{Column, Direction};
@@ -23,13 +23,17 @@ use crate::records::Inode;
 /// Key prefix of trim notes in the system column: then the inode, big-endian. The value is where the trim begins.
 const TRIM_PREFIX: &[u8] = b"trim/";
 /// Extents that one record removes: a batch of about half a mebibyte.
-pub(crate) const STEP_EXTENTS: usize = 4096;
+const STEP_EXTENTS_MAX: usize = 4096;
+/// What an extent takes in a record at most is less than half of this: a record fills a segment to a half.
+const STEP_SEGMENT_BYTES: u64 = 256;
 
 /// Trims that are not finished.
 #[derive(Default)]
 pub(crate) struct Trims {
     pending: Mutex<BTreeMap<Ino, u64>>,
     count: AtomicUsize,
+    /// The inode that had the last turn: the next one comes after it.
+    turn: AtomicU64,
 }
 
 impl Trims {
@@ -52,8 +56,18 @@ impl Trims {
         self.count.store(pending.len(), Ordering::Release);
     }
 
-    fn any(&self) -> Option<Ino> {
-        self.pending.lock().keys().next().copied()
+    fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+
+    /// The inode whose turn it is, none of `failed`.
+    fn next(&self, failed: &BTreeSet<Ino>) -> Option<Ino> {
+        let last = Ino(self.turn.load(Ordering::Relaxed));
+        let pending = self.pending.lock();
+        let behind = pending.range((Bound::Excluded(last), Bound::Unbounded));
+        let next = behind.chain(pending.range(..=last)).map(|(ino, _)| *ino).find(|ino| !failed.contains(ino))?;
+        self.turn.store(next.0, Ordering::Relaxed);
+        Some(next)
     }
 }
 
@@ -62,6 +76,13 @@ fn trim_key(ino: Ino) -> Vec<u8> {
 }
 
 impl Engine {
+    /// Extents that one record takes out of the map or puts into it: a record has to fit in a segment.
+    pub(crate) fn step_extents(&self) -> usize {
+        usize::try_from(self.config.journal.segment_bytes / STEP_SEGMENT_BYTES)
+            .unwrap_or(usize::MAX)
+            .min(STEP_EXTENTS_MAX)
+    }
+
     /// Sets the size of `inode` (not its times), whose gathered writes are settled. The caller holds the stripe
     /// exclusively, puts the record into `change` and applies it.
     pub(crate) fn resize_locked(&self, inode: &mut Inode, size: u64, change: &mut Change) -> Result<()> {
@@ -94,8 +115,8 @@ impl Engine {
     /// Removes the extents from `from` on, or leaves a trim note where they are too many.
     fn cut_from_locked(&self, ino: Ino, from: u64, change: &mut Change) -> Result<Edit> {
         let mut edit = Edit::new(ino.0);
-        let old = self.extents_from(ino, from, STEP_EXTENTS + 1)?;
-        if old.len() <= STEP_EXTENTS {
+        let old = self.extents_from(ino, from, self.step_extents() + 1)?;
+        if old.len() <= self.step_extents() {
             edit.clear_known(&old, std::slice::from_ref(&(from..u64::MAX)));
         } else {
             change.batch.put(Column::System, &trim_key(ino), &from.to_le_bytes());
@@ -126,8 +147,8 @@ impl Engine {
     fn trim_step_locked(&self, ino: Ino) -> Result<bool> {
         let Some(from) = self.data.trims.of(ino) else { return Ok(false) };
         self.hit("engine.trim.step")?;
-        let old = self.extents_from(ino, from, STEP_EXTENTS)?;
-        let more = old.len() == STEP_EXTENTS;
+        let old = self.extents_from(ino, from, self.step_extents())?;
+        let more = old.len() == self.step_extents();
         let mut edit = Edit::new(ino.0);
         edit.clear_known(&old, std::slice::from_ref(&(from..u64::MAX)));
         let mut change = Change::background();
@@ -152,15 +173,24 @@ impl Engine {
         Ok(more)
     }
 
-    /// Takes up to `budget` steps of pending trims; gives whether any is left.
+    /// Takes up to `budget` steps of pending trims, of one file after the other; gives whether any is left. A file whose
+    /// step fails keeps no other from its turn.
+    ///
+    /// # Errors
+    /// Of the first step that failed.
     pub(crate) fn drain_trims(&self, budget: usize) -> Result<bool> {
+        let mut failed = BTreeSet::new();
+        let mut first = None;
         for _ in 0..budget {
-            let Some(ino) = self.data.trims.any() else { return Ok(false) };
+            let Some(ino) = self.data.trims.next(&failed) else { break };
             let _stripe = self.stripes.write_one(ino);
-            self.flush_gathered_locked(ino)?;
-            self.trim_step_locked(ino)?;
+            let step = self.flush_gathered_locked(ino).and_then(|()| self.trim_step_locked(ino));
+            if let Err(error) = step {
+                failed.insert(ino);
+                first.get_or_insert(error);
+            }
         }
-        Ok(self.data.trims.any().is_some())
+        first.map_or(Ok(!self.data.trims.is_empty()), Err)
     }
 
     /// Finds the trims that the last run did not finish.
@@ -190,11 +220,11 @@ impl Engine {
         loop {
             let mut old = overlapping_some(self, inode.ino, range.clone())?;
             let mut edit = Edit::new(inode.ino.0);
-            if old.len() <= STEP_EXTENTS {
+            if old.len() <= self.step_extents() {
                 edit.clear_known(&old, std::slice::from_ref(&range));
                 return Ok(edit);
             }
-            old.truncate(STEP_EXTENTS);
+            old.truncate(self.step_extents());
             let end = old.last().map_or(range.end, Placed::end).min(range.end);
             edit.clear_known(&old, std::slice::from_ref(&(range.start..end)));
             self.apply_edit(inode, edit, Change::background())?;
@@ -205,7 +235,7 @@ impl Engine {
 
 /// The first extents that overlap `range`, one more than a step takes at most.
 fn overlapping_some(engine: &Engine, ino: Ino, range: Range<u64>) -> Result<Vec<Placed>> {
-    let mut old = engine.extents_from(ino, range.start, STEP_EXTENTS + 1)?;
+    let mut old = engine.extents_from(ino, range.start, engine.step_extents() + 1)?;
     old.retain(|placed| placed.offset < range.end);
     Ok(old)
 }

@@ -43,11 +43,13 @@ impl Engine {
             let written = u32::try_from(data.len()).map_err(|_| Error::new(ErrorKind::InvalidArgument, OP))?;
             self.require_pool_room(written.into()).await?;
             self.write_back.admit(written.into(), cx.patience).await?;
+            // Before anything is taken in: what the journal will not take would only pile up in memory.
+            self.require_writable()?;
+            self.relieve_gathers()?;
             if let Some(synced) = self.journal.pace() {
                 synced.await;
             }
             let lsn = self.write_now(cx, file, offset, data)?;
-            self.relieve_gathers()?;
             if file.sync {
                 self.journal.commit_async(lsn).await?;
             }
@@ -63,6 +65,8 @@ impl Engine {
         let direct = data.len() >= DIRECT_BYTES_MIN;
         if direct {
             self.flush_gathered_locked(file.ino)?;
+        } else {
+            self.make_gather_room_locked(file.ino)?;
         }
         let mut inode = self.pending_inode_locked(file.ino)?;
         require_regular(&inode, OP)?;

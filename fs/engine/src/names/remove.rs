@@ -8,6 +8,7 @@ use super::check_name;
 use super::directory::remove_name;
 use crate::change::Change;
 use crate::engine::Engine;
+use crate::orphans::Fate;
 use crate::records::{Dentry, Inode};
 use crate::stripes::StripeGuards;
 
@@ -67,14 +68,17 @@ impl Engine {
     /// `inode` has lost one name; a directory, its only one. The caller holds its stripe exclusively.
     pub(super) fn lose_name_locked(&self, mut inode: Inode, now: Time, change: &mut Change) -> Result<()> {
         let last = inode.is_dir() || inode.nlink <= 1;
-        if !last || self.orphans.is_tied(inode.ino) {
+        // Asked once: a door may tie the inode at any moment, and what is decided about its gathered writes and about
+        // its record has to be the same.
+        let fate = if last { self.orphans.fate(inode.ino) } else { Fate::Kept };
+        if fate == Fate::Kept {
             self.flush_gathered_locked(inode.ino)?;
             inode = self.inode_locked(inode.ino)?;
         }
         inode.nlink = if last { 0 } else { inode.nlink - 1 };
         inode.touch_ctime(now);
         if last {
-            return self.bury_locked(&inode, change);
+            return self.bury_locked(&inode, fate, change);
         }
         change.put_inode(&inode);
         Ok(())

@@ -8,6 +8,7 @@ mod full;
 mod history;
 mod races;
 mod recovery;
+mod refused;
 mod space;
 mod timelines;
 mod world;

@@ -1,14 +1,15 @@
 //! One store for a test, and short words for what a test does with it.
+#![allow(clippy::disallowed_methods, reason = "a test damages the real files under the store")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use cache_journal::{Journal, JournalConfig, Lsn, SegmentId};
 use cache_writeback::WriteBackConfig;
 use fs_api::{Context, Credentials, FallocateMode, HandleId, Ino, OpenFlags, ROOT_INO, SeekFrom, SetAttr, Target, Vfs};
 use fs_meta::MemoryStore;
 use objstore_base::{ErrorKind, MemoryBlobStore};
-use objstore_env::{Env, Failpoints};
+use objstore_env::{Env, FailAction, Failpoints};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -40,6 +41,17 @@ impl World {
     /// With places that fail as `failpoints` plans.
     pub(super) fn failing(failpoints: Failpoints) -> Self {
         Self::made(MemoryBlobStore::new(), failpoints, |_| {})
+    }
+
+    /// A world whose place `place` fails from when the flag is set until it is unset.
+    pub(super) fn breaking(places: &'static [&'static str]) -> (Self, Arc<AtomicBool>) {
+        let broken = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&broken);
+        let failpoints = Failpoints::with(move |name, _| match places.contains(&name) && flag.load(Ordering::SeqCst) {
+            true => FailAction::Errno(5),
+            false => FailAction::Continue,
+        });
+        (Self::failing(failpoints), broken)
     }
 
     fn made(pool: MemoryBlobStore, failpoints: Failpoints, configure: impl FnOnce(&mut EngineConfig)) -> Self {
@@ -96,6 +108,15 @@ impl World {
         Journal::begin_after(&env, &config.journal, lsn, segment).expect("begin");
         let engine = open(&env, &meta, &pool, &config);
         (Self { engine, runtime, pool, meta, env, config, dir }, report)
+    }
+
+    /// Takes the files of the journal's folder away; what is open stays readable.
+    pub(super) fn remove_journal_files(&self) {
+        for entry in std::fs::read_dir(&self.config.journal.dir).expect("the journal").flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                std::fs::remove_file(entry.path()).expect("remove");
+            }
+        }
     }
 
     pub(super) fn cx(&self) -> Context {
