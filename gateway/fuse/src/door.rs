@@ -23,6 +23,7 @@ use tracing::{Instrument, Level, Span, debug, error};
 use crate::caller;
 use crate::convert::attributes;
 use crate::errno::{errno, needs_operator};
+use crate::lock_handles::LockHandles;
 use crate::reply::Refusable;
 
 /// Inode numbers are never reused, so one generation is enough.
@@ -42,6 +43,7 @@ pub(crate) struct Door {
     pub(crate) threads: usize,
     /// Session threads that wait inside a write.
     pub(crate) threads_waiting: AtomicUsize,
+    pub(crate) lock_handles: LockHandles,
 }
 
 /// What a trace says of one request.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use fs_api::{Context, Credentials, FallocateMode, Handle, HandleId, LockOwner, SeekFrom, Target};
+use fs_api::{Context, Credentials, FallocateMode, Handle, HandleId, LockOwner, LockSpace, SeekFrom, Target};
 use fuser::{
     Errno, FileHandle, FopenFlags, INodeNo, OpenFlags, ReplyData, ReplyEmpty, ReplyLseek, ReplyOpen, ReplyWrite,
     Request, WriteFlags,
@@ -132,6 +132,8 @@ impl Door {
         reply: ReplyEmpty,
     ) {
         let (cx, operation) = self.enter(request, "flush", number);
+        // Before the locks go: whoever takes one after the answer is noted after this.
+        self.lock_handles.flushed(ino(number), owner);
         let (vfs, owner) = (Arc::clone(&self.vfs), LockOwner { door: self.number, owner });
         let work = async move { vfs.flush(&cx, target(number, Some(handle)), owner).await };
         self.serve(operation, reply, work, |reply, ()| reply.ok());
@@ -146,6 +148,9 @@ impl Door {
         reply: ReplyEmpty,
     ) {
         let (cx, operation) = self.enter(request, op, number);
+        for (ino, owner) in self.lock_handles.released(HandleId(handle.0)) {
+            self.vfs.drop_locks(ino, LockSpace::Posix, LockOwner { door: self.number, owner });
+        }
         let vfs = Arc::clone(&self.vfs);
         let work = async move { vfs.release(&cx, ino(number), HandleId(handle.0)).await };
         self.serve(operation, reply, work, |reply, ()| reply.ok());

@@ -289,7 +289,7 @@ impl Filesystem for Door {
         &self,
         request: &Request,
         ino: INodeNo,
-        _fh: FileHandle,
+        fh: FileHandle,
         lock_owner: LockOwner,
         start: u64,
         end: u64,
@@ -300,7 +300,7 @@ impl Filesystem for Door {
     ) {
         let wait = if sleep { LockWait::Block } else { LockWait::Fail };
         let lock = KernelLock { owner: lock_owner.0, start, last: end, kind: typ, pid };
-        self.set_lock(request, ino, &lock, wait, reply);
+        self.set_lock(request, ino, fh, &lock, wait, reply);
     }
 
     fn bmap(&self, _request: &Request, _ino: INodeNo, _blocksize: u32, _idx: u64, reply: ReplyBmap) {

@@ -16,6 +16,7 @@ mod errno;
 mod files;
 mod filesystem;
 mod host;
+mod lock_handles;
 mod locks;
 mod mount;
 mod mountpoint;

@@ -5,8 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fs_api::{LockKind, LockOwner, LockRange, LockRequest, LockSpace, LockWait};
-use fuser::{Errno, INodeNo, ReplyEmpty, ReplyLock, Request};
+use fs_api::{HandleId, LockKind, LockOwner, LockRange, LockRequest, LockSpace, LockWait};
+use fuser::{Errno, FileHandle, INodeNo, ReplyEmpty, ReplyLock, Request};
 use futures::future::{Either, select};
 use nix::libc;
 use objstore_base::{Error, ErrorKind, Result};
@@ -64,12 +64,18 @@ impl Door {
         &self,
         request: &Request,
         number: INodeNo,
+        handle: FileHandle,
         lock: &KernelLock,
         wait: LockWait,
         reply: ReplyEmpty,
     ) {
         let Some(wanted) = lock.request(self.number) else { return reply.error(Errno::EINVAL) };
         let (cx, operation) = self.enter(request, "setlk", number);
+        if wanted.kind.is_some() {
+            // Before it is held: the kernel keeps the file open until this request is answered, so the RELEASE that
+            // drops the lock comes after.
+            self.lock_handles.taken(ino(number), lock.owner, HandleId(handle.0));
+        }
         let (vfs, clock, caller) = (Arc::clone(&self.vfs), Arc::clone(&self.env.clock), request.pid());
         let work = async move {
             let locking = vfs.set_lock(&cx, ino(number), wanted, wait);

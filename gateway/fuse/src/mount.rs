@@ -22,6 +22,7 @@ use tracing::debug;
 use crate::door::Door;
 use crate::filesystem::REQUEST_BYTES_MAX;
 use crate::host;
+use crate::lock_handles::LockHandles;
 use crate::mountpoint::{Busy, MountPoint, SOURCE_PREFIX, find_mount, mount_helper, unmount};
 
 /// How a mount looks and works.
@@ -91,6 +92,7 @@ pub fn mount(
         notifier: Arc::clone(&notifier),
         threads: options.threads,
         threads_waiting: AtomicUsize::new(0),
+        lock_handles: LockHandles::default(),
     };
     let session = session(door, &path, &options.data, &config)?;
     if notifier.set(session.notifier()).is_err() {
