@@ -36,7 +36,7 @@ pub struct DiskReserve {
 
 impl DiskReserve {
     /// Bytes to keep free of a filesystem of `total` bytes: the larger of both.
-    pub(crate) fn of(&self, total: u64) -> u64 {
+    pub fn of(&self, total: u64) -> u64 {
         self.bytes_min.max(total / 100 * u64::from(self.percent))
     }
 }

@@ -24,6 +24,14 @@ pub enum Atime {
     Never,
 }
 
+/// How far files get with the journal's own disk, where drives of the pool lie on it: `files` bytes of files for every
+/// `disk` bytes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedDisk {
+    pub files: u64,
+    pub disk: u64,
+}
+
 /// Sizes and rules of one engine.
 #[derive(Clone)]
 pub struct EngineConfig {
@@ -45,6 +53,8 @@ pub struct EngineConfig {
     pub root_gid: u32,
     pub root_mode: u32,
     pub observer: Option<Arc<dyn CommitObserver>>,
+    /// `None` where no drive of the pool is on the journal's disk.
+    pub shared_disk: Option<SharedDisk>,
 }
 
 impl EngineConfig {
@@ -64,6 +74,7 @@ impl EngineConfig {
             root_gid: 0,
             root_mode: 0o755,
             observer: None,
+            shared_disk: None,
         }
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use cache_journal::{FrameId, Journal};
 use cache_writeback::WriteBack;
 use fs_api::{Ino, StatFs};
-use objstore_base::Result;
+use objstore_base::{Error, Result};
 
+use crate::config::SharedDisk;
 use crate::data::{Extent, pool_reserve, starting_in};
 use crate::engine::Engine;
 use crate::records::Inode;
@@ -122,8 +123,24 @@ impl Engine {
         let capacity = self.store.capacity().await?;
         // What is dirty has no place in the pool yet, but it will take one.
         let free = capacity.free.saturating_sub(pool_reserve(capacity.total) + self.journal.dirty().bytes);
+        let free = free.min(self.room_on_shared_disk().await?);
         let inodes_used = self.counters.inodes();
-        Ok(StatFs { bytes_total: capacity.total, bytes_free: free, inodes_used, inodes_free: free / INODE_BYTES })
+        // What other programs keep on the drives is no use of this filesystem: its size is what it holds and what it
+        // can still take.
+        let bytes_total = self.counters.bytes().saturating_add(free);
+        Ok(StatFs { bytes_total, bytes_free: free, inodes_used, inodes_free: free / INODE_BYTES })
+    }
+
+    /// Bytes of files until writers wait for the journal's disk, where the pool fills that disk too.
+    async fn room_on_shared_disk(&self) -> Result<u64> {
+        let Some(SharedDisk { files, disk: taken }) = self.config.shared_disk else { return Ok(u64::MAX) };
+        let (disk, dir) = (Arc::clone(&self.env.disk), self.config.journal.dir.clone());
+        let space = self.env.blocking(move || disk.space(&dir)).await;
+        let space =
+            space.map_err(|e| Error::io("look at the space left", e).entity(self.config.journal.dir.display()))?;
+        let room = space.available.saturating_sub(self.config.write_back.disk_reserve.of(space.total));
+        let room = u128::from(room) * u128::from(files) / u128::from(taken.max(1));
+        Ok(u64::try_from(room).unwrap_or(u64::MAX))
     }
 }
 

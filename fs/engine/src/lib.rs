@@ -24,7 +24,7 @@ mod stripes;
 mod system;
 mod vfs;
 
-pub use config::{Atime, CommitObserver, EngineConfig};
+pub use config::{Atime, CommitObserver, EngineConfig, SharedDisk};
 pub use data::{Begun, CheckReport, CheckpointReport, Compaction, DamagedFile, RecoverReport, begin_timeline, recover};
 pub use engine::Engine;
 pub use inspect::{EngineStatus, ExtentInfo};

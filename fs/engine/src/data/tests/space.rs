@@ -6,6 +6,7 @@ use fs_api::{FILE_BYTES_MAX, FallocateMode, Target, Vfs};
 use objstore_base::ErrorKind;
 
 use super::world::{World, noise};
+use crate::SharedDisk;
 
 #[test]
 fn a_small_write_is_seen_at_once_and_needs_no_wait() {
@@ -157,4 +158,22 @@ fn no_file_grows_past_the_largest_offset() {
     assert_eq!(world.fallocate(ino, FILE_BYTES_MAX, 1, allocate), Err(ErrorKind::FileTooLarge));
     assert_eq!(world.fallocate(ino, 0, 0, allocate), Err(ErrorKind::InvalidArgument));
     assert_eq!(world.fallocate(ino, 0, 1 << 60, allocate), Err(ErrorKind::NoSpace));
+}
+
+#[test]
+fn statfs_counts_what_files_hold_and_what_they_can_still_take() {
+    let used = |world: &World| {
+        let space = world.runtime.block_on(world.engine.stat_store()).expect("statfs");
+        (space.bytes_total - space.bytes_free, space.bytes_free)
+    };
+    let world = World::new();
+    let ino = world.create("a");
+    assert_eq!(used(&world).0, 0, "what the pool keeps for itself is not in use");
+    world.write(ino, 0, &noise(1, 1 << 20));
+    world.sync();
+    assert_eq!(used(&world).0, world.engine.status().bytes);
+    // A disk under the journal that has nothing left bounds a pool that lies on it too.
+    let full = SharedDisk { files: 0, disk: 1 };
+    let world = World::with(|config| config.shared_disk = Some(full));
+    assert_eq!(used(&world), (0, 0));
 }
