@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::EXIT_CODES;
+use crate::settings::parse_dirty_bytes;
 use crate::units::{Code, parse_bytes, parse_duration};
 
 /// One set of files, kept in an erasure-coded pool of drives behind a journal on local disk, mounted as a directory.
@@ -74,7 +75,7 @@ pub(crate) struct MountArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// New store: data and parity cells of the erasure code [default: 4+2, or what fits the drives given].
-    #[arg(long, value_name = "K+M", value_parser = Code::parse)]
+    #[arg(long, value_name = "K+M", value_parser = Code::parse, allow_hyphen_values = true)]
     pub(crate) code: Option<Code>,
     /// New store: a folder for shards, best each on its own disk; repeat it [default: folders inside the store's].
     #[arg(long = "drive", value_name = "DIR")]
@@ -83,16 +84,16 @@ pub(crate) struct MountArgs {
     #[arg(long)]
     pub(crate) foreground: bool,
     /// Most local disk that copies of what is in the pool may take, for reading.
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, allow_hyphen_values = true)]
     pub(crate) cache_size: Option<u64>,
-    /// Most data that may wait for the pool; beyond it writers wait too.
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    /// Most data that may wait for the pool, at least 16 MiB; beyond it writers wait too.
+    #[arg(long, value_name = "SIZE", value_parser = parse_dirty_bytes, allow_hyphen_values = true)]
     pub(crate) max_dirty: Option<u64>,
     /// How data is compressed on its way to the pool.
     #[arg(long, value_enum)]
     pub(crate) compression: Option<Compression>,
     /// Longest time before new data starts on its way to the pool.
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, allow_hyphen_values = true)]
     pub(crate) upload_delay: Option<Duration>,
     /// Directory to mount on; empty.
     pub(crate) mountpoint: PathBuf,

@@ -90,9 +90,3 @@ pub(crate) fn is_free(directory: &Path) -> io::Result<bool> {
     }
     Ok(true)
 }
-
-/// Bytes free to this process in the filesystem of `path`.
-pub(crate) fn space(path: &Path) -> io::Result<u64> {
-    let found = nix::sys::statvfs::statvfs(path)?;
-    Ok(found.blocks_available().saturating_mul(found.fragment_size()))
-}

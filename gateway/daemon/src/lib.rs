@@ -36,9 +36,10 @@ use crate::exit::Exit;
 
 /// Runs the command line `args` (the program's name first) to its end.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => return output::show_usage(&error),
+        Err(error) => return output::show_usage(&error, args.iter().any(|arg| arg == "--json")),
     };
     let json = cli.json;
     match cmd::run(cli) {

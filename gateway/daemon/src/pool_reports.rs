@@ -2,21 +2,26 @@
 
 use objstore_pool::{DriveState, HealReport, PoolStatus, ShardPlace, ShardState};
 
-use crate::board;
+use crate::board::{self, Counted};
 use crate::reports::{DriveReport, HealOutcome, Health, PoolReport, ShardReport};
 use crate::units::Code;
 
-pub(crate) fn pool_report(status: &PoolStatus, capacity: objstore_base::Capacity) -> PoolReport {
+pub(crate) fn pool_report(status: &PoolStatus, capacity: objstore_base::Capacity, heal_list_lost: bool) -> PoolReport {
     let code = Code { data: status.k as u8, parity: status.m as u8 };
-    let paths: Vec<_> = status.drives.iter().map(|drive| drive.path.clone()).collect();
+    let drives: Vec<Counted<'_>> = status
+        .drives
+        .iter()
+        .map(|drive| Counted { path: &drive.path, away: drive.state == DriveState::Away })
+        .collect();
     PoolReport {
-        health: health(status),
+        health: if heal_list_lost { health(status).max(Health::Degraded) } else { health(status) },
         pool_uuid: status.uuid.to_string(),
         code: code.to_string(),
-        survives: board::survives(code, &paths),
+        survives: board::survives(code, &drives),
         capacity_bytes: capacity.total,
         free_bytes: capacity.free,
         heal_pending: status.missing_blobs,
+        heal_list_lost,
         drives: status.drives.iter().map(drive_report).collect(),
     }
 }

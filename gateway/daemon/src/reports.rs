@@ -52,6 +52,9 @@ pub(crate) struct PoolReport {
     pub(crate) free_bytes: u64,
     /// Blobs on the heal list.
     pub(crate) heal_pending: u64,
+    /// The heal list was lost, and no heal has looked at every blob since.
+    #[serde(default)]
+    pub(crate) heal_list_lost: bool,
     pub(crate) drives: Vec<DriveReport>,
 }
 
@@ -136,6 +139,9 @@ pub(crate) struct StatusReport {
     /// `idle`, `uploading`, `retrying`, `stopped`.
     pub(crate) upload_state: String,
     pub(crate) upload_error: Option<String>,
+    /// Why nothing goes into the pool, and what to do; null while it goes.
+    #[serde(default)]
+    pub(crate) stuck: Option<String>,
     pub(crate) journal_bytes: u64,
     pub(crate) journal_last_lsn: u64,
     pub(crate) journal_durable_lsn: u64,
@@ -226,6 +232,18 @@ pub(crate) struct Progress {
     pub(crate) total: u64,
     /// Whether these are bytes (else things).
     pub(crate) bytes: bool,
+    /// What keeps it from going on, and what to do about that.
+    #[serde(default)]
+    pub(crate) waiting: Option<String>,
+}
+
+/// What a service that ended left in its journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Left {
+    /// Bytes of files that are not in the pool.
+    pub(crate) dirty_bytes: u64,
+    /// The pool has every record.
+    pub(crate) complete: bool,
 }
 
 impl PoolReport {
@@ -252,6 +270,9 @@ impl PoolReport {
             }
         }
         match self.heal_pending {
+            _ if self.heal_list_lost => {
+                line(&mut out, "to heal", "not known, the heal list was lost: `tidegate pool heal` looks at every blob")
+            }
             0 if self.health == Health::Ok => line(&mut out, "to heal", "nothing"),
             0 => line(&mut out, "to heal", "not known: run `tidegate pool heal` when the drives are back"),
             blobs => line(&mut out, "to heal", &format!("{blobs} blobs: `tidegate pool heal`")),
@@ -264,14 +285,15 @@ impl StatusReport {
     pub(crate) fn text(&self) -> String {
         let mut out = String::new();
         let safe = match (self.health, self.dirty_bytes) {
-            (Health::Damaged, _) => "NO: more drives are away than the code bears; see the pool below".to_owned(),
-            (Health::Degraded, _) => "readable, but DEGRADED: see the pool below".to_owned(),
-            (Health::Ok, 0) => "yes, all of it is in the pool".to_owned(),
-            (Health::Ok, dirty) => {
-                format!("yes here; {} are on this machine's disk only, not in the pool yet", show_bytes(dirty))
-            }
+            (Health::Damaged, _) => "NO: more drives are away than the code bears; see the pool below",
+            (Health::Degraded, _) => "readable, but DEGRADED: see the pool below",
+            (Health::Ok, 0) => "yes, all of it is in the pool",
+            (Health::Ok, _) => "yes here, but not all of it is in the pool yet",
         };
-        line(&mut out, "safe", &safe);
+        line(&mut out, "safe", safe);
+        if let Some(single) = self.single_copy() {
+            line(&mut out, "", &single);
+        }
         line(
             &mut out,
             "mount",
@@ -283,8 +305,10 @@ impl StatusReport {
             &format!("{} ({} files and folders, {})", self.data.display(), self.inodes, show_bytes(self.file_bytes)),
         );
         line(&mut out, "dirty", &self.dirty());
-        if let Some(error) = &self.upload_error {
-            line(&mut out, "", &format!("uploads fail: {error}"));
+        match (&self.stuck, &self.upload_error) {
+            (Some(stuck), _) => line(&mut out, "", stuck),
+            (None, Some(error)) => line(&mut out, "", &format!("uploads fail: {error}")),
+            (None, None) => {}
         }
         line(&mut out, "cache", &format!("{} of {}", show_bytes(self.cache_bytes), show_bytes(self.cache_bytes_max)));
         for full in &self.full {
@@ -292,6 +316,16 @@ impl StatusReport {
         }
         out.push_str(&self.pool.text());
         out
+    }
+
+    /// What the loss of this machine's disk would cost now.
+    fn single_copy(&self) -> Option<String> {
+        if self.dirty_bytes == 0 {
+            return None;
+        }
+        let since = self.dirty_oldest_secs.map_or_else(String::new, |age| format!(" for {}", show_seconds(age)));
+        let stuck = if self.stuck.is_some() { ", and NOTHING GOES UP NOW" } else { "" };
+        Some(format!("{} exist once, on this machine's disk only{since}{stuck}", show_bytes(self.dirty_bytes)))
     }
 
     fn dirty(&self) -> String {
@@ -310,6 +344,36 @@ impl StatusReport {
     }
 }
 
+impl ExtentReport {
+    /// Whether `next` follows in the file and where it is kept.
+    fn goes_on_in(&self, next: &Self) -> bool {
+        let follows = self.offset + self.len == next.offset && self.segment == next.segment && self.kind == next.kind;
+        let kept_after = match (self.frame, next.frame) {
+            (Some(frame), Some(after)) => frame.checked_add(1) == Some(after) && next.skip == Some(0),
+            (None, None) => true,
+            _ => false,
+        };
+        follows && kept_after
+    }
+}
+
+/// One line for extents that follow each other.
+fn run_text(run: &[ExtentReport]) -> String {
+    let [first, .., last] = run else { return run.first().map_or_else(String::new, |one| span_text(one, one)) };
+    span_text(first, last)
+}
+
+fn span_text(first: &ExtentReport, last: &ExtentReport) -> String {
+    let at = match (first.segment, first.frame, last.frame) {
+        (Some(segment), Some(from), Some(to)) => {
+            let frames = if from == to { format!("frame {from}") } else { format!("frames {from} to {to}") };
+            format!("segment {segment} {frames} +{}", first.skip.unwrap_or(0))
+        }
+        _ => first.kind.clone(),
+    };
+    format!("{}..{}  {at}", first.offset, last.offset + last.len)
+}
+
 impl InfoReport {
     pub(crate) fn text(&self) -> String {
         /// More lines than this help nobody; JSON has them all.
@@ -325,17 +389,12 @@ impl InfoReport {
             ),
         );
         line(&mut out, "size", &format!("{} bytes, {} allocated", self.size, show_bytes(self.allocated_bytes)));
-        for extent in self.extents.iter().take(LINES_MAX) {
-            let at = match (extent.segment, extent.frame) {
-                (Some(segment), Some(frame)) => {
-                    format!("segment {segment} frame {frame} +{}", extent.skip.unwrap_or(0))
-                }
-                _ => extent.kind.clone(),
-            };
-            line(&mut out, "extent", &format!("{}..{}  {at}", extent.offset, extent.offset + extent.len));
+        let runs: Vec<&[ExtentReport]> = self.extents.chunk_by(ExtentReport::goes_on_in).collect();
+        for run in runs.iter().take(LINES_MAX) {
+            line(&mut out, "extent", &run_text(run));
         }
-        if self.extents.len() > LINES_MAX {
-            line(&mut out, "", &format!("and {} more (--json has all)", self.extents.len() - LINES_MAX));
+        if runs.len() > LINES_MAX {
+            line(&mut out, "", &format!("and {} more (--json has all)", runs.len() - LINES_MAX));
         }
         for segment in self.segments.iter().take(LINES_MAX) {
             line(&mut out, "segment", &format!("{} in the {}", segment.segment, segment.at));
@@ -383,4 +442,40 @@ impl HealOutcome {
 /// One line of a report: what it is, then what is to be said.
 pub(crate) fn line(out: &mut String, what: &str, text: &str) {
     writeln!(out, "{what:<10}{text}").ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extent(offset: u64, len: u64, at: Option<(u64, u32, u32)>) -> ExtentReport {
+        let kind = if at.is_some() { "data" } else { "reserved" }.to_owned();
+        let (segment, frame, skip) = (at.map(|a| a.0), at.map(|a| a.1), at.map(|a| a.2));
+        ExtentReport { offset, len, kind, segment, frame, skip }
+    }
+
+    #[test]
+    fn frames_that_follow_each_other_are_one_line() {
+        let extents = [
+            extent(0, 10, Some((3, 5, 2))),
+            extent(10, 20, Some((3, 6, 0))),
+            extent(30, 20, Some((3, 7, 0))),
+            extent(50, 20, Some((3, 8, 4))),
+            extent(80, 10, Some((3, 9, 0))),
+            extent(90, 5, None),
+            extent(95, 5, None),
+            extent(100, 1, Some((4, 0, 0))),
+        ];
+        let lines: Vec<String> = extents.chunk_by(ExtentReport::goes_on_in).map(run_text).collect();
+        assert_eq!(
+            lines,
+            [
+                "0..50  segment 3 frames 5 to 7 +2",
+                "50..70  segment 3 frame 8 +4",
+                "80..90  segment 3 frame 9 +0",
+                "90..100  reserved",
+                "100..101  segment 4 frame 0 +0",
+            ]
+        );
+    }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::cli::{Compression, MountArgs};
 use crate::exit::Failure;
-use crate::host;
-use crate::store::StoreFile;
+use crate::store::{Room, StoreFile};
+use crate::units::{parse_bytes, show_bytes};
 
 /// Ceilings of the defaults; a small disk gets less.
 const DIRTY_BYTES_DEFAULT: u64 = 4 << 30;
@@ -20,6 +20,18 @@ const CACHE_PART: u64 = 4;
 /// Loss of the whole machine costs at most this much of the latest writes.
 const UPLOAD_DELAY_DEFAULT: Duration = Duration::from_secs(30);
 
+/// `--max-dirty`: a size that writers can work with.
+pub(crate) fn parse_dirty_bytes(text: &str) -> Result<u64, String> {
+    match parse_bytes(text)? {
+        bytes if bytes < DIRTY_BYTES_MIN => Err(format!(
+            "{} is too little, writers would wait at every breath: give at least {}",
+            show_bytes(bytes),
+            show_bytes(DIRTY_BYTES_MIN)
+        )),
+        bytes => Ok(bytes),
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) cache_bytes_max: u64,
@@ -30,13 +42,26 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn of(args: &MountArgs, store: &StoreFile, data: &Path) -> Result<Self, Failure> {
-        let free = host::space(data).map_err(|error| Failure::refuse("use data folder", data.display(), error))?;
-        let dirty_bytes_max = args.max_dirty.unwrap_or_else(|| (free / DIRTY_PART).min(DIRTY_BYTES_DEFAULT));
+        let free = Room::at(data)?.free;
+        // What was asked for is kept to; only the default is raised.
+        let dirty_bytes_default = (free / DIRTY_PART).clamp(DIRTY_BYTES_MIN, DIRTY_BYTES_DEFAULT);
         Ok(Self {
             cache_bytes_max: args.cache_size.unwrap_or_else(|| (free / CACHE_PART).min(CACHE_BYTES_DEFAULT)),
-            dirty_bytes_max: dirty_bytes_max.max(DIRTY_BYTES_MIN),
+            dirty_bytes_max: args.max_dirty.unwrap_or(dirty_bytes_default),
             upload_delay: args.upload_delay.unwrap_or(UPLOAD_DELAY_DEFAULT),
             compression: args.compression.unwrap_or(store.compression),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_dirty_space_is_refused_and_not_raised_in_silence() {
+        let why = parse_dirty_bytes("1").expect_err("too little");
+        assert!(why.contains("1 B") && why.contains("16.0 MiB"), "{why}");
+        assert_eq!(parse_dirty_bytes("16MiB"), Ok(16 << 20));
     }
 }

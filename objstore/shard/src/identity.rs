@@ -56,7 +56,7 @@ impl DriveIdentity {
     ///
     /// # Errors
     /// `NewerFormat`, `Corrupt`, and what the disk says.
-    pub(crate) fn load(disk: &dyn Disk, root: &Path) -> Result<Option<Self>> {
+    pub fn load(disk: &dyn Disk, root: &Path) -> Result<Option<Self>> {
         let path = root.join(IDENTITY_FILE);
         let text = match disk.read_file(&path, FILE_BYTES_MAX) {
             Ok(text) => text,

@@ -50,10 +50,19 @@ fn folder() -> tempfile::TempDir {
 #[test]
 fn unknown_options_are_usage_errors() {
     let dir = folder();
-    assert_eq!(refused(dir.path(), &[s("--no-such"), s("mnt")]).code, Some(2));
-    assert_eq!(refused(dir.path(), &[]).code, Some(2));
-    assert_eq!(refused(dir.path(), &[s("--code"), s("four"), s("mnt")]).code, Some(2));
-    assert_eq!(refused(dir.path(), &[s("--max-dirty"), s("12 parsecs"), s("mnt")]).code, Some(2));
+    let cases: [(&[&OsStr], &str); 6] = [
+        (&[s("--no-such"), s("mnt")], "--no-such"),
+        (&[], "<MOUNTPOINT>"),
+        (&[s("--code"), s("four"), s("mnt")], "`four` is no code"),
+        (&[s("--code"), s("-1+2"), s("mnt")], "`-1+2` is no code"),
+        (&[s("--max-dirty"), s("12 parsecs"), s("mnt")], "12 parsecs"),
+        (&[s("--max-dirty"), s("1"), s("mnt")], "at least 16.0 MiB"),
+    ];
+    for (args, part) in cases {
+        let done = refused(dir.path(), args);
+        assert_eq!(done.code, Some(2), "{}", done.text());
+        one_line(&done, &[part]);
+    }
 }
 
 #[test]

@@ -10,18 +10,17 @@ use objstore_env::{Clock, Disk, OpenMode};
 use serde::Serialize;
 
 use crate::cli::StoreArgs;
-use crate::cmd::mounted_at;
+use crate::cmd::find_store;
 use crate::control::{Answer, Request, ask_for};
 use crate::exit::{Exit, Failure};
 use crate::reports::{Health, line};
-use crate::store::{self, Layout};
+use crate::store::{self, Layout, Room};
 use crate::units::show_bytes;
 use crate::{Outcome, host, output, resources};
 
 /// FUSE has everything this program asks for since this kernel (5.11: HANDLE_KILLPRIV_V2).
 const KERNEL_MIN: (u32, u32) = (5, 11);
 const OPEN_FILES_MIN: u64 = 4096;
-const FREE_BYTES_MIN: u64 = 1 << 30;
 /// A sync slower than this is felt at every fsync.
 const SYNC_SLOW: Duration = Duration::from_millis(20);
 const SYNC_ROUNDS: u32 = 20;
@@ -66,9 +65,12 @@ impl Finding {
 }
 
 pub(crate) fn run(args: &StoreArgs, json: bool) -> Outcome {
-    let layout = match &args.mountpoint {
-        Some(mountpoint) => mounted_at(mountpoint)?,
-        None => Layout::new(store::data_folder(args.data.as_deref())?),
+    let layout = match find_store(args) {
+        // A machine without a store is looked at all the same.
+        Err(failure) if failure.exit == Exit::NotRunning && args.mountpoint.is_none() => {
+            Layout::new(store::data_folder(args.data.as_deref())?)
+        }
+        found => found?,
     };
     let mut findings = vec![kernel(), fuse(), mount_permission(), open_files(), clock()];
     findings.extend(disk(&layout.data));
@@ -159,7 +161,7 @@ fn clock() -> Finding {
 
 fn disk(data: &Path) -> Vec<Finding> {
     let place = host::nearest_existing(data).to_path_buf();
-    vec![filesystem(&place), free_space(&place), sync_latency(&place)]
+    vec![filesystem(&place), free_space(data), sync_latency(&place)]
 }
 
 /// Kinds of filesystem (statfs(2)) on which a journal proves nothing or crawls.
@@ -187,15 +189,19 @@ fn filesystem(place: &Path) -> Finding {
     }
 }
 
-fn free_space(place: &Path) -> Finding {
-    match host::space(place) {
-        Ok(free) if free >= FREE_BYTES_MIN => Finding::ok("free space", show_bytes(free)),
-        Ok(free) => Finding::warn(
-            "free space",
-            show_bytes(free),
-            format!("a store wants at least {}", show_bytes(FREE_BYTES_MIN)),
-        ),
-        Err(error) => Finding::fail("free space", place.display().to_string(), error.to_string()),
+fn free_space(data: &Path) -> Finding {
+    const CHECK: &str = "free space";
+    let room = match Room::at(data) {
+        Ok(room) => room,
+        Err(failure) => return Finding::fail(CHECK, data.display().to_string(), failure.message),
+    };
+    let free = show_bytes(room.free);
+    let is_there = host::metadata(&Layout::new(data.to_path_buf()).store_file()).is_ok();
+    match (is_there, room.complaint(), room.for_new_store(data)) {
+        (true, Some(complaint), _) if room.free < room.kept_free => Finding::fail(CHECK, free, complaint),
+        (true, Some(complaint), _) => Finding::warn(CHECK, free, complaint),
+        (false, _, Err(failure)) => Finding::fail(CHECK, free, failure.message),
+        _ => Finding::ok(CHECK, free),
     }
 }
 

@@ -9,6 +9,9 @@ use crate::control::{Request, ask};
 use crate::exit::Exit;
 use crate::{Outcome, output};
 
+/// What ends a wait for the pool.
+const ADVICE: &str = "Ctrl-C ends this wait; the service goes on and uploads when it can";
+
 #[derive(Serialize)]
 struct FlushReport {
     data: std::path::PathBuf,
@@ -16,7 +19,7 @@ struct FlushReport {
 
 pub(crate) fn run(args: &StoreArgs, json: bool) -> Outcome {
     let layout = find_store(args)?;
-    let mut bar = Bar::new(json);
+    let mut bar = Bar::new(json, ADVICE);
     let flushed = ask(&layout, &Request::Flush, |step| bar.show(step));
     bar.end();
     flushed?;

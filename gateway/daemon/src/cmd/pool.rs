@@ -15,7 +15,7 @@ pub(crate) fn status(args: &StoreArgs, json: bool) -> Outcome {
 
 pub(crate) fn heal(args: &StoreArgs, json: bool) -> Outcome {
     let layout = find_store(args)?;
-    let mut bar = Bar::new(json);
+    let mut bar = Bar::new(json, "");
     let answer = ask(&layout, &Request::PoolHeal, |step| bar.show(step));
     bar.end();
     let Answer::Healed(outcome) = answer? else { return Err(unexpected()) };

@@ -10,7 +10,6 @@ use fs_engine::RecoverReport;
 use fs_rocks::{RocksConfig, RocksStore};
 use objstore_base::BlobStore;
 use objstore_env::{Env, real};
-use objstore_pool::Pool;
 use serde::Serialize;
 
 use crate::Outcome;
@@ -19,8 +18,8 @@ use crate::cmd::find_store;
 use crate::exit::{Exit, Failure};
 use crate::host;
 use crate::output;
-use crate::service::{pool_config, runtime};
-use crate::store::{self, Layout, StoreFile, StoreLock};
+use crate::service::{Locks, open_pool, runtime};
+use crate::store::{self, Layout, StoreFile};
 
 #[derive(Serialize)]
 struct RecoverOutcome {
@@ -43,10 +42,10 @@ pub(crate) fn run(args: &StoreArgs, json: bool) -> Outcome {
     let store = store::existing(&layout.data)?;
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
-        let lock = StoreLock::take(&layout)?;
+        let lock = Locks::take(&layout, &store)?;
         let env = real::env(tokio::runtime::Handle::current())
             .map_err(|error| Failure::refuse("read", "the system's random device", error))?;
-        let pool = Arc::new(Pool::open(env.clone(), pool_config(&layout, &store)?).await?);
+        let pool = Arc::new(open_pool(&env, &layout, &store).await?);
         let old_index = set_aside(&layout)?;
         let index = RocksStore::open(layout.index(), &RocksConfig::default())?;
         let report = fs_engine::recover(&index, Arc::clone(&pool) as Arc<dyn BlobStore>).await?;

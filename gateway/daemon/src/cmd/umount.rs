@@ -5,35 +5,63 @@ use serde::Serialize;
 
 use crate::cli::UmountArgs;
 use crate::cmd::progress::Bar;
-use crate::control::{Request, ask};
+use crate::cmd::unexpected;
+use crate::control::{Answer, Request, ask};
 use crate::exit::{Exit, Failure};
+use crate::reports::Left;
 use crate::store::Layout;
+use crate::units::show_bytes;
 use crate::{Outcome, output};
+
+/// What ends a wait for the pool.
+const ADVICE: &str = "Ctrl-C leaves the mount and the service as they are; `tidegate umount --force` gives up after half a \
+                      minute and leaves the rest in the journal, safe on this machine";
 
 #[derive(Serialize)]
 struct UmountReport {
     mountpoint: std::path::PathBuf,
     /// The service had died; its mount was only taken away.
     was_dead: bool,
+    /// Bytes that are in the journal only and go to the pool after the next mount; null where nobody could say.
+    dirty_bytes: Option<u64>,
+    /// The pool has everything; null where nobody could say.
+    complete: Option<bool>,
+}
+
+impl UmountReport {
+    fn text(&self) -> String {
+        let point = self.mountpoint.display();
+        let kept = "safe in the journal on this machine's disk, the only copy: the next `tidegate mount` uploads them";
+        match (self.was_dead, self.dirty_bytes, self.complete) {
+            (true, ..) => format!(
+                "{point} was left by a service that died; it is gone. What was not in the pool is in the journal: the next `tidegate mount` goes on with it"
+            ),
+            (_, _, Some(true)) => format!("{point} unmounted; everything is in the pool"),
+            (_, Some(0), _) => {
+                format!("{point} unmounted; the last changes of names and attributes are NOT in the pool: {kept}")
+            }
+            (_, Some(bytes), _) => format!("{point} unmounted; {} are NOT in the pool: {kept}", show_bytes(bytes)),
+            _ => format!("{point} unmounted; the service drains into the pool and ends"),
+        }
+    }
 }
 
 pub(crate) fn run(args: &UmountArgs, json: bool) -> Outcome {
     let entry = our_mount(args)?;
     let was_dead = entry.is_dead();
-    if was_dead {
+    let left = if was_dead {
         unmount(&entry.point, Busy::Detach)?;
+        None
     } else {
-        stop(&entry, args.force, json)?;
-    }
-    let report = UmountReport { mountpoint: entry.point, was_dead };
-    output::report(&report, json, || {
-        let what = if was_dead {
-            "was left by a service that died; it is gone"
-        } else {
-            "unmounted; everything is in the pool"
-        };
-        format!("{} {what}", report.mountpoint.display())
-    });
+        stop(&entry, args.force, json)?
+    };
+    let report = UmountReport {
+        mountpoint: entry.point,
+        was_dead,
+        dirty_bytes: left.map(|left| left.dirty_bytes),
+        complete: left.map(|left| left.complete),
+    };
+    output::report(&report, json, || report.text());
     Ok(Exit::Ok)
 }
 
@@ -45,18 +73,21 @@ fn our_mount(args: &UmountArgs) -> Result<MountEntry, Failure> {
     if entry.is_ours() { Ok(entry) } else { Err(not_ours("what is mounted there is not tidegate: use umount(8)")) }
 }
 
-fn stop(entry: &MountEntry, force: bool, json: bool) -> Result<(), Failure> {
+/// What the service left, where it could be asked.
+fn stop(entry: &MountEntry, force: bool, json: bool) -> Result<Option<Left>, Failure> {
     let data = entry
         .data_folder()
         .ok_or_else(|| Failure::refuse("unmount", entry.point.display(), "it names no data folder"))?;
-    let mut bar = Bar::new(json);
+    let mut bar = Bar::new(json, ADVICE);
     let stopped = ask(&Layout::new(data), &Request::Stop { force }, |step| bar.show(step));
     bar.end();
     match stopped {
-        Ok(_) => Ok(()),
+        Ok(Answer::Stopped(left)) => Ok(Some(left)),
+        Ok(_) => Err(unexpected()),
         // Its control socket is gone, but the mount answers: the kernel's own way ends it as well.
         Err(failure) if failure.exit == Exit::NotRunning => {
-            Ok(unmount(&entry.point, if force { Busy::Detach } else { Busy::Fail })?)
+            unmount(&entry.point, if force { Busy::Detach } else { Busy::Fail })?;
+            Ok(None)
         }
         Err(failure) => Err(failure),
     }

@@ -1,21 +1,35 @@
 //! The asking side.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::{Answer, LINE_BYTES_MAX, Reply, Request, with_short_path};
 use crate::exit::{Exit, Failure};
 use crate::reports::Progress;
 use crate::store::Layout;
 
+/// From the answer to the end of the process: closing the index, and what the runtime still has to wait for.
+const END_MAX: Duration = Duration::from_secs(60);
+
 /// Asks the service of the store in `layout`; `progress` hears how it gets on.
 pub(crate) fn ask(layout: &Layout, request: &Request, mut progress: impl FnMut(&Progress)) -> Result<Answer, Failure> {
     let lost = |error: std::io::Error| Failure::refuse("talk to the service", layout.control().display(), error);
     let mut stream = connect(layout)?;
+    let process = process_behind(&stream);
     let mut line = serde_json::to_vec(request).map_err(|error| lost(error.into()))?;
     line.push(b'\n');
     stream.write_all(&line).map_err(lost)?;
-    let mut reader = BufReader::new(std::io::Read::take(stream, LINE_BYTES_MAX as u64 * 4));
+    if matches!(request, Request::Stop { .. }) && process.is_none() {
+        // Progress comes several times a second, so this ends only a wait for the end.
+        stream.set_read_timeout(Some(END_MAX)).map_err(lost)?;
+    }
+    let mut reader = BufReader::new(Read::take(stream, LINE_BYTES_MAX as u64 * 4));
     loop {
         let mut text = String::new();
         if reader.read_line(&mut text).map_err(lost)? == 0 {
@@ -29,7 +43,7 @@ pub(crate) fn ask(layout: &Layout, request: &Request, mut progress: impl FnMut(&
             Ok(Reply::Progress(step)) => progress(&step),
             Ok(Reply::Done(answer)) => {
                 if matches!(request, Request::Stop { .. }) {
-                    wait_for_end(reader);
+                    wait_for_end(layout, reader, process)?;
                 }
                 return Ok(*answer);
             }
@@ -44,11 +58,36 @@ pub(crate) fn ask_for(layout: &Layout, request: &Request) -> Result<Answer, Fail
     ask(layout, request, |_| {})
 }
 
-/// The service closes the connection by ending: then the store is free.
-fn wait_for_end(mut reader: impl BufRead) {
-    let mut rest = String::new();
-    while reader.read_line(&mut rest).is_ok_and(|len| len > 0) {
-        rest.clear();
+/// The service's process, so that its end can be waited for; `None` where the kernel does not say (the service is in
+/// another PID namespace, or Linux is older than 5.3).
+fn process_behind(stream: &UnixStream) -> Option<OwnedFd> {
+    let service = getsockopt(stream, PeerCredentials).ok()?;
+    pidfd_open(Pid::from_raw(service.pid())?, PidfdFlags::empty()).ok()
+}
+
+/// Waits until the process is gone: only then its locks and open files are, and the disk under the store can be
+/// unmounted or the store opened again. Where the process is not known the end of the connection has to do.
+fn wait_for_end(layout: &Layout, mut reader: impl Read, process: Option<OwnedFd>) -> Result<(), Failure> {
+    let late = || {
+        let why = format!("it has not ended after {} s: see its log", END_MAX.as_secs());
+        Err(Failure::refuse("stop the service", layout.data.display(), why))
+    };
+    let Some(process) = process else {
+        let mut rest = [0; 256];
+        loop {
+            match reader.read(&mut rest) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return late(),
+                Err(_) => return Ok(()),
+            }
+        }
+    };
+    let limit = PollTimeout::try_from(END_MAX).unwrap_or(PollTimeout::MAX);
+    match poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], limit) {
+        Ok(0) => late(),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::refuse("wait for the service", layout.data.display(), error)),
     }
 }
 

@@ -9,7 +9,7 @@ mod server;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Exit;
-use crate::reports::{CheckOutcome, DropOutcome, HealOutcome, InfoReport, PoolReport, Progress, StatusReport};
+use crate::reports::{CheckOutcome, DropOutcome, HealOutcome, InfoReport, Left, PoolReport, Progress, StatusReport};
 
 pub(crate) use client::{ask, ask_for};
 pub(crate) use server::{Control, Stop, serve};
@@ -53,6 +53,7 @@ pub(crate) enum Answer {
     Checked(CheckOutcome),
     Dropped(DropOutcome),
     Finished,
+    Stopped(Left),
 }
 
 /// Runs `connect` with a path to `socket` that fits the 108 bytes of a socket address, however deep the folder lies.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use objstore_base::{BoxFuture, Error, Result};
 use objstore_env::Env;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::{Answer, Reply, Request, with_short_path};
 use crate::exit::Failure;
 use crate::host;
-use crate::reports::Progress;
+use crate::reports::{Left, Progress};
 
 /// A request is short; whoever sends more is no command of ours.
 const REQUEST_BYTES_MAX: u64 = 64 << 10;
@@ -35,7 +35,7 @@ pub(crate) trait Control: Send + Sync {
 pub(crate) struct Stop {
     pub(crate) force: bool,
     pub(crate) progress: mpsc::Sender<Progress>,
-    pub(crate) outcome: tokio::sync::oneshot::Sender<Result<(), Failure>>,
+    pub(crate) outcome: tokio::sync::oneshot::Sender<Result<Left, Failure>>,
 }
 
 /// Listens on `socket` until the process ends.
@@ -83,7 +83,8 @@ pub(crate) fn serve(env: &Env, socket: PathBuf, control: Arc<dyn Control>) -> Re
 async fn talk(stream: UnixStream, control: Arc<dyn Control>) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(reader.take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
+    let mut reader = BufReader::new(reader.take(REQUEST_BYTES_MAX));
+    reader.read_line(&mut line).await?;
     let request: Request = match serde_json::from_str(&line) {
         Ok(request) => request,
         Err(error) => {
@@ -92,12 +93,15 @@ async fn talk(stream: UnixStream, control: Arc<dyn Control>) -> io::Result<()> {
         }
     };
     let ends = matches!(request, Request::Stop { .. });
+    // These may wait for ever: who leaves must not leave a wait behind that ends the service hours later.
+    let waits = ends || request == Request::Flush;
     let (progress, mut steps) = mpsc::channel(16);
     let mut answer = control.answer(request, progress);
     let result = loop {
         tokio::select! {
             Some(step) = steps.recv() => send(&mut writer, &Reply::Progress(step)).await?,
             result = &mut answer => break result,
+            () = hung_up(&mut reader), if waits => return Ok(()),
         }
     };
     let stopped = ends && result.is_ok();
@@ -112,6 +116,12 @@ async fn talk(stream: UnixStream, control: Arc<dyn Control>) -> io::Result<()> {
         std::future::pending::<()>().await;
     }
     Ok(())
+}
+
+/// Returns when the other side is gone; nothing more is expected from it.
+async fn hung_up(reader: &mut (impl AsyncRead + Unpin)) {
+    let mut rest = [0; 64];
+    while reader.read(&mut rest).await.is_ok_and(|len| len > 0) {}
 }
 
 async fn send(writer: &mut OwnedWriteHalf, reply: &Reply) -> io::Result<()> {

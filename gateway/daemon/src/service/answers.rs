@@ -6,16 +6,18 @@ use cache_journal::{SegmentId, SegmentState};
 use cache_writeback::{Band, UploadState};
 use fs_api::{FileKind, Ino};
 use objstore_base::{BlobId, BlobStore, BoxFuture, ErrorKind};
+use objstore_pool::PoolStatus;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Service;
 use crate::control::{Answer, Control, Request, Stop};
 use crate::exit::Failure;
-use crate::host;
 use crate::pool_reports::{heal_outcome, pool_report, shard_report};
 use crate::reports::{
-    CheckOutcome, DropOutcome, ExtentReport, HealOutcome, InfoReport, PoolReport, Progress, SegmentReport, StatusReport,
+    CheckOutcome, DropOutcome, ExtentReport, HealOutcome, InfoReport, Left, PoolReport, Progress, SegmentReport,
+    StatusReport,
 };
+use crate::store::{Room, heal_list};
 use crate::units::show_bytes;
 
 /// Extents that one `info` lists; a file of 4 TiB written at once has 16 million, and nobody reads them.
@@ -36,7 +38,7 @@ impl Control for Service {
                 Request::Flush => self.flush_with_progress(&progress).await.map(|()| Answer::Finished),
                 Request::Check => self.check().await.map(Answer::Checked),
                 Request::CacheDrop => self.drop_copies().await.map(Answer::Dropped),
-                Request::Stop { force } => self.stop(force, progress).await.map(|()| Answer::Finished),
+                Request::Stop { force } => self.stop(force, progress).await.map(Answer::Stopped),
             }
         })
     }
@@ -48,17 +50,22 @@ impl Control for Service {
 
 impl Service {
     pub(crate) async fn pool_report(&self) -> Result<PoolReport, Failure> {
-        let status = self.pool.status().await;
+        Ok(self.report_of(&self.pool.status().await).await)
+    }
+
+    async fn report_of(&self, status: &PoolStatus) -> PoolReport {
         // With no drive there the rest of the report matters all the more.
         let capacity = self.pool.capacity().await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the pool's capacity is not known");
             objstore_base::Capacity::default()
         });
-        Ok(pool_report(&status, capacity))
+        pool_report(status, capacity, heal_list::is_lost(&self.layout))
     }
 
     async fn status_report(&self) -> Result<StatusReport, Failure> {
-        let pool = self.pool_report().await?;
+        let status = self.pool.status().await;
+        let pool = self.report_of(&status).await;
+        let stuck = self.obstacle_of(&status);
         let (engine, upload) = (self.engine.status(), self.engine.write_back().status());
         let state = match upload.state {
             UploadState::Stopped => "stopped",
@@ -84,12 +91,13 @@ impl Service {
             dirty_eta_secs: upload.eta.map(|eta| eta.as_secs_f64()),
             upload_bytes_per_sec: upload.upload_rate_bytes_per_s,
             upload_state: state.to_owned(),
+            stuck,
             upload_error: upload.last_error.as_ref().map(|error| error.message.clone()),
             journal_bytes: engine.journal_bytes,
             journal_last_lsn: engine.journal_last_lsn,
             journal_durable_lsn: engine.journal_durable_lsn,
-            cache_bytes: upload.local_bytes.saturating_sub(upload.dirty_bytes),
-            cache_bytes_max: upload.cache_bytes_max,
+            cache_bytes: self.cache_bytes(&upload),
+            cache_bytes_max: self.settings.cache_bytes_max,
             orphans: engine.orphans,
             full: self.full(upload.band, &pool),
             pool,
@@ -112,10 +120,9 @@ impl Service {
                 self.layout.data.display()
             )),
         }
-        if let Ok(free) = host::space(&self.layout.data)
-            && free < 1 << 30
-        {
-            full.push(format!("only {} are free under {}", show_bytes(free), self.layout.data.display()));
+        let complaint = Room::at(&self.layout.data).ok().and_then(|room| room.complaint());
+        if let Some(complaint) = complaint.filter(|_| band != Band::DiskFull) {
+            full.push(format!("under {}, {complaint}", self.layout.data.display()));
         }
         for drive in
             pool.drives.iter().filter(|drive| drive.state != "away" && drive.free_bytes < drive.total_bytes / FULL_PART)
@@ -149,14 +156,19 @@ impl Service {
                 done: step.blobs_done,
                 total: step.blobs_total,
                 bytes: false,
+                waiting: None,
             };
             // A full queue or a caller who left: the next step is as good.
             drop(progress.try_send(step));
         });
-        Ok(heal_outcome(report.await?))
+        let report = report.await?;
+        if report.is_complete() {
+            heal_list::found_again(&self.layout);
+        }
+        Ok(heal_outcome(report))
     }
 
-    async fn stop(&self, force: bool, progress: mpsc::Sender<Progress>) -> Result<(), Failure> {
+    async fn stop(&self, force: bool, progress: mpsc::Sender<Progress>) -> Result<Left, Failure> {
         let (outcome, told) = oneshot::channel();
         let gone = || Failure::refuse("stop the service", self.mountpoint.display(), "it is ending already");
         self.stops.send(Stop { force, progress, outcome }).await.map_err(|_| gone())?;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::Service;
 use crate::control::Stop;
 use crate::exit::{Exit, Failure};
-use crate::reports::Progress;
+use crate::reports::Left;
 
 /// What a signal waits for the pool at most. What is not there by then is safe in the journal and goes up after the
 /// next start; whoever sends signals wants an end.
@@ -20,7 +20,6 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 const DETACHED_MAX: Duration = Duration::from_secs(10);
 /// Telling a command how it went takes no longer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
-const PROGRESS_STEP: Duration = Duration::from_millis(200);
 
 /// Serves until the mount is gone, then closes the store.
 pub(crate) async fn until_ended(
@@ -29,43 +28,34 @@ pub(crate) async fn until_ended(
     mut stops: mpsc::Receiver<Stop>,
     mut signals: mpsc::Receiver<Signal>,
 ) -> Result<(), Failure> {
-    let mut given_up = false;
-    let asked = loop {
+    let (asked, drained) = loop {
         tokio::select! {
             ended = mount.ended() => {
                 tracing::info!("unmounted from outside");
                 if let Err(error) = ended {
                     tracing::error!(%error, "the FUSE session broke");
                 }
-                break None;
+                break (None, Drained::Ask);
             }
             Some(signal) = signals.recv() => {
                 tracing::info!(%signal, "stopping");
-                given_up = !drain(service, &mut signals).await;
+                let drained = drain(service, &mut signals).await;
                 leave(service, &mut mount).await?;
-                break None;
+                break (None, drained);
             }
             Some(stop) = stops.recv() => {
-                let outcome = tokio::select! {
-                    outcome = stop_asked(service, &mut mount, &stop) => outcome,
-                    // Whoever sends signals does not wait for a drain that may take long.
-                    Some(_) = signals.recv() => {
-                        leave(service, &mut mount).await?;
-                        Ok(())
-                    }
-                };
-                match outcome {
-                    Ok(()) => break Some(stop),
-                    Err(failure) => tell(stop, Err(failure)),
+                if let Some((stop, drained)) = wish(service, &mut mount, stop, &mut stops, &mut signals).await? {
+                    break (Some(stop), drained);
                 }
             }
         }
     };
-    // What came in between; a pool that did not take data a moment ago is not asked again.
-    if !given_up {
+    // What came in between.
+    if drained == Drained::Ask {
         drain(service, &mut signals).await;
     }
-    let closed = close(service).await;
+    let left = service.left();
+    let closed = close(service).await.map(|()| left);
     if let Some(stop) = asked {
         let answered = service.answered.notified();
         tell(stop, closed.clone());
@@ -74,11 +64,56 @@ pub(crate) async fn until_ended(
             () = service.env.clock.sleep(ANSWER_MAX) => tracing::debug!("whoever asked for the end does not listen"),
         }
     }
-    closed
+    closed.map(|_| ())
+}
+
+/// Whether the pool is to be asked for what came in since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drained {
+    Ask,
+    /// It did not take data a moment ago: it is not waited for again.
+    GivenUp,
+}
+
+/// Grants a wish to end, unless it is refused, or whoever wished gives up: then `None`, and the service goes on. A
+/// later wish takes an earlier one's place, so that `umount --force` ends a wait that is going on.
+async fn wish(
+    service: &Arc<Service>,
+    mount: &mut Mount,
+    mut stop: Stop,
+    stops: &mut mpsc::Receiver<Stop>,
+    signals: &mut mpsc::Receiver<Signal>,
+) -> Result<Option<(Stop, Drained)>, Failure> {
+    loop {
+        tokio::select! {
+            outcome = stop_asked(service, mount, &stop) => {
+                return match outcome {
+                    Ok(drained) => Ok(Some((stop, drained))),
+                    Err(failure) => {
+                        tell(stop, Err(failure));
+                        Ok(None)
+                    }
+                };
+            }
+            // Whoever sends signals does not wait for a drain that may take long.
+            Some(_) = signals.recv() => {
+                leave(service, mount).await?;
+                return Ok(Some((stop, Drained::GivenUp)));
+            }
+            Some(later) = stops.recv() => {
+                let why = "another `tidegate umount` took over";
+                tell(std::mem::replace(&mut stop, later), Err(Failure::refuse("unmount", service.mountpoint.display(), why)));
+            }
+            () = stop.progress.closed() => {
+                tracing::info!("whoever asked for the end gave up waiting; the service goes on");
+                return Ok(None);
+            }
+        }
+    }
 }
 
 /// `tidegate umount`: refused early where the mount is in use, so that nobody waits for a drain in vain.
-async fn stop_asked(service: &Arc<Service>, mount: &mut Mount, stop: &Stop) -> Result<(), Failure> {
+async fn stop_asked(service: &Arc<Service>, mount: &mut Mount, stop: &Stop) -> Result<Drained, Failure> {
     if !stop.force {
         let users = users(service).await;
         if !users.is_empty() {
@@ -87,22 +122,28 @@ async fn stop_asked(service: &Arc<Service>, mount: &mut Mount, stop: &Stop) -> R
     }
     // Without --force the wait is the caller's to end; with it, the mount goes although the pool takes nothing.
     let limit = if stop.force { DRAIN_MAX } else { Duration::MAX };
-    tokio::select! {
+    let drained = tokio::select! {
         flushed = service.flush_with_progress(&stop.progress) => match flushed {
             Err(failure) if !stop.force => return Err(failure),
-            Err(failure) => tracing::warn!(failure.message, "not everything is in the pool; the journal keeps it"),
-            Ok(()) => {}
+            Err(failure) => {
+                tracing::warn!(failure.message, "not everything is in the pool; the journal keeps it");
+                Drained::GivenUp
+            }
+            Ok(()) => Drained::Ask,
         },
-        () = service.env.clock.sleep(limit) => tracing::warn!("not everything is in the pool; the journal keeps it"),
-    }
+        () = service.env.clock.sleep(limit) => {
+            service.warn_of_rest();
+            Drained::GivenUp
+        }
+    };
     let busy = if stop.force { Busy::Detach } else { Busy::Fail };
     match take_away(service, busy).await {
         Ok(()) => {
             wait_until_gone(service, mount).await;
-            Ok(())
+            Ok(drained)
         }
         Err(error) if error.kind() == ErrorKind::Busy => Err(in_use(service, &users(service).await)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(drained),
         Err(error) => Err(error.into()),
     }
 }
@@ -113,28 +154,25 @@ fn in_use(service: &Service, users: &[String]) -> Failure {
         .with_exit(Exit::InUse)
 }
 
-fn tell(stop: Stop, outcome: Result<(), Failure>) {
+fn tell(stop: Stop, outcome: Result<Left, Failure>) {
     if stop.outcome.send(outcome).is_err() {
         tracing::debug!("whoever asked for the end is gone");
     }
 }
 
-/// Brings what is dirty into the pool, within limits; a second signal ends the wait. Gives whether all of it is there.
-async fn drain(service: &Service, signals: &mut mpsc::Receiver<Signal>) -> bool {
+/// Brings what is dirty into the pool, within limits; a second signal ends the wait.
+async fn drain(service: &Service, signals: &mut mpsc::Receiver<Signal>) -> Drained {
     let drained = tokio::select! {
         drained = service.engine.flush() => Some(drained),
         () = service.env.clock.sleep(DRAIN_MAX) => None,
         Some(_) = signals.recv() => None,
     };
     match drained {
-        Some(Ok(())) => return true,
+        Some(Ok(())) => return Drained::Ask,
         Some(Err(error)) => tracing::warn!(%error, "not everything is in the pool; the journal keeps it"),
-        None => {
-            let dirty_bytes = service.engine.status().dirty_bytes;
-            tracing::warn!(dirty_bytes, "stopping before everything is in the pool; the journal keeps it");
-        }
+        None => service.warn_of_rest(),
     }
-    false
+    Drained::GivenUp
 }
 
 /// Unmounts although it may be in use: the process ends anyway.
@@ -184,19 +222,23 @@ async fn close(service: &Service) -> Result<(), Failure> {
 }
 
 impl Service {
-    /// As `Engine::flush`, telling how far it is.
-    pub(crate) async fn flush_with_progress(&self, progress: &mpsc::Sender<Progress>) -> Result<(), Failure> {
-        let total = self.engine.status().dirty_bytes;
-        let mut flushing = std::pin::pin!(self.engine.flush());
-        loop {
-            tokio::select! {
-                flushed = &mut flushing => return Ok(flushed?),
-                () = self.env.clock.sleep(PROGRESS_STEP) => {
-                    let left = self.engine.status().dirty_bytes;
-                    let step = Progress { doing: "into the pool".into(), done: total.saturating_sub(left), total: total.max(left), bytes: true };
-                    // A full queue or a caller who left: the next step is as good.
-                    drop(progress.try_send(step));
-                }
+    /// What the pool does not have yet.
+    fn left(&self) -> Left {
+        let status = self.engine.write_back().status();
+        Left { dirty_bytes: status.dirty_bytes, complete: status.in_pool >= status.last }
+    }
+
+    /// Records without bytes of files (names, attributes) are not counted as dirty, but they wait as well.
+    fn warn_of_rest(&self) {
+        match self.left() {
+            Left { complete: true, .. } => {}
+            Left { dirty_bytes: 0, .. } => {
+                tracing::warn!(
+                    "stopping before the last changes of names and attributes are in the pool; the journal keeps them"
+                )
+            }
+            Left { dirty_bytes, .. } => {
+                tracing::warn!(dirty_bytes, "stopping before everything is in the pool; the journal keeps it")
             }
         }
     }

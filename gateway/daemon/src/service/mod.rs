@@ -8,11 +8,14 @@
 mod answers;
 mod ending;
 mod opening;
+mod waiting;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cache_writeback::WriteBackStatus;
+use fs_api::{Context, Credentials, StatFs, Vfs};
 use fs_engine::Engine;
 use gateway_fuse::MountPoint;
 use objstore_env::Env;
@@ -25,13 +28,13 @@ use crate::cli::MountArgs;
 use crate::control::{self, Stop};
 use crate::exit::{Exit, Failure};
 use crate::log::LogTarget;
-use crate::reports::MountReport;
+use crate::reports::{MountReport, PoolReport};
 use crate::settings::Settings;
 use crate::store::{self, Layout, Plan, StoreFile};
 use crate::units::Code;
 
 use crate::{board, failpoints, output, resources, signals};
-pub(crate) use opening::pool_config;
+pub(crate) use opening::{Locks, open_pool};
 
 /// Threads that run tasks. Session threads answer most requests themselves; these carry waits and background work.
 const WORKER_THREADS_MIN: usize = 2;
@@ -132,7 +135,7 @@ async fn serve(
     service.engine.start();
     control::serve(&env, service.layout.control(), Arc::clone(&service) as Arc<dyn control::Control>)?;
     let options = gateway_fuse::MountOptions::new(&service.layout.data);
-    let vfs = Arc::clone(&service.engine) as Arc<dyn fs_api::Vfs>;
+    let vfs = Arc::clone(&service.engine) as Arc<dyn Vfs>;
     let mount = gateway_fuse::mount(vfs, &env, runtime.handle().clone(), &point, options);
     let mount = match mount {
         Ok(mount) => mount,
@@ -166,9 +169,25 @@ impl Service {
         self.store.code()
     }
 
+    /// Local copies of what the pool has: segments that went up and are still here, and what came back. Together they
+    /// keep to `Settings::cache_bytes_max`.
+    pub(crate) fn cache_bytes(&self, upload: &WriteBackStatus) -> u64 {
+        upload.local_bytes.saturating_sub(upload.dirty_bytes) + self.engine.read_cache_stats().disk_bytes
+    }
+
+    /// What `df` says of the mount; where the pool cannot say, what is known of its drives.
+    async fn space(&self, pool: &PoolReport) -> StatFs {
+        let asked = Vfs::statfs(&*self.engine, &Context::new(0, Credentials::root())).await;
+        asked.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the space left is not known");
+            StatFs { bytes_total: pool.capacity_bytes, bytes_free: pool.free_bytes, inodes_used: 0, inodes_free: 0 }
+        })
+    }
+
     async fn mount_report(&self, created: bool, background: bool) -> Result<MountReport, Failure> {
         let pool = self.pool_report().await?;
         let status = self.engine.write_back().status();
+        let space = self.space(&pool).await;
         Ok(MountReport {
             pid: std::process::id(),
             created,
@@ -179,9 +198,9 @@ impl Service {
             drives: self.store.drives.iter().map(|drive| self.layout.drive(drive)).collect(),
             survives: pool.survives.clone(),
             compression: format!("{:?}", self.settings.compression).to_lowercase(),
-            capacity_bytes: pool.capacity_bytes,
-            free_bytes: pool.free_bytes,
-            cache_bytes: status.local_bytes,
+            capacity_bytes: space.bytes_total,
+            free_bytes: space.bytes_free,
+            cache_bytes: self.cache_bytes(&status),
             cache_bytes_max: self.settings.cache_bytes_max,
             dirty_bytes: status.dirty_bytes,
             dirty_bytes_max: self.settings.dirty_bytes_max,

@@ -6,6 +6,7 @@ use objstore_env::Disk;
 use objstore_env::real::RealDisk;
 use objstore_shard::PoolUuid;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::Layout;
 use crate::cli::Compression;
@@ -35,6 +36,17 @@ pub(crate) struct StoreFile {
     pub(crate) segment_bytes: u64,
 }
 
+/// What is written: the file and the checksum over it. Stores made before there was one have none; it is added when
+/// they are opened.
+#[derive(Serialize)]
+struct Sealed<'a> {
+    #[serde(flatten)]
+    file: &'a StoreFile,
+    checksum: String,
+}
+
+const CHECKSUM: &str = "checksum";
+
 /// The one field every format has.
 #[derive(Deserialize)]
 struct AnyFormat {
@@ -51,8 +63,25 @@ impl StoreFile {
     pub(crate) fn write(&self, layout: &Layout) -> Result<(), Failure> {
         let path = layout.store_file();
         let failed = |why: &dyn std::fmt::Display| Failure::refuse("write", path.display(), why);
-        let text = serde_json::to_string_pretty(self).map_err(|error| failed(&error))?;
+        let sealed = Sealed { file: self, checksum: self.checksum().map_err(|error| failed(&error))? };
+        let text = serde_json::to_string_pretty(&sealed).map_err(|error| failed(&error))?;
         RealDisk.write_atomic(&path, format!("{text}\n").as_bytes()).map_err(|error| failed(&error))
+    }
+
+    /// Adds the checksum where the file has none. The caller has the store's lock.
+    pub(crate) fn seal(&self, layout: &Layout) -> Result<(), Failure> {
+        let path = layout.store_file();
+        let content = RealDisk.read_file(&path, FILE_BYTES_MAX);
+        let has = content.is_ok_and(|content| {
+            serde_json::from_slice::<serde_json::Value>(&content).is_ok_and(|value| value.get(CHECKSUM).is_some())
+        });
+        if has { Ok(()) } else { self.write(layout) }
+    }
+
+    /// XXH3 (64 bits) of all fields as compact JSON in the order of this struct: how the file is laid out does not
+    /// matter, and what it says does.
+    fn checksum(&self) -> serde_json::Result<String> {
+        Ok(format!("{:016x}", xxh3_64(&serde_json::to_vec(self)?)))
     }
 }
 
@@ -93,7 +122,15 @@ fn decode(content: &[u8]) -> Result<StoreFile, Refusal> {
     if format > FORMAT {
         return Err(Refusal::Newer(format));
     }
-    let file: StoreFile = serde_json::from_slice(content).map_err(broken)?;
+    let mut value: serde_json::Value = serde_json::from_slice(content).map_err(broken)?;
+    let claimed = value.as_object_mut().and_then(|fields| fields.remove(CHECKSUM));
+    let file: StoreFile = serde_json::from_value(value).map_err(broken)?;
+    let actual = file.checksum().map_err(broken)?;
+    if claimed.is_some_and(|claimed| claimed != actual) {
+        return Err(Refusal::Broken(
+            "its checksum does not fit: it was changed by hand, or the disk changed it".to_owned(),
+        ));
+    }
     if file.drives.is_empty() || Code::parse(&file.code).is_err() {
         return Err(Refusal::Broken("its code or drives make no sense".to_owned()));
     }
@@ -137,7 +174,32 @@ mod tests {
         assert!(matches!(decode(b"{\"format\":1}"), Err(Refusal::Broken(_))));
     }
 
-    /// The file as format 1 writes it, kept for ever.
+    #[test]
+    fn a_changed_code_is_told_by_the_checksum_and_a_changed_layout_is_not() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let layout = Layout::new(dir.path().to_path_buf());
+        file().write(&layout).expect("written");
+        let text = std::fs::read_to_string(layout.store_file()).expect("read");
+        for changed in [text.replace("4+2", "3+2"), text.replace("drives/0", "drives/9")] {
+            assert!(matches!(decode(changed.as_bytes()), Err(Refusal::Broken(why)) if why.contains("checksum")));
+        }
+        let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(decode(value.to_string().as_bytes()).expect("the same in another order"), file());
+    }
+
+    #[test]
+    fn a_store_file_without_a_checksum_gets_one() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let layout = Layout::new(dir.path().to_path_buf());
+        std::fs::write(layout.store_file(), serde_json::to_string(&file()).expect("JSON")).expect("written");
+        let old = read(&layout).expect("readable").expect("a store");
+        old.seal(&layout).expect("sealed");
+        let text = std::fs::read_to_string(layout.store_file()).expect("read");
+        assert!(text.contains(CHECKSUM), "{text}");
+        assert_eq!(read(&layout).expect("readable"), Some(file()));
+    }
+
+    /// The file as format 1 wrote it before it had a checksum, kept for ever.
     #[test]
     fn golden_file_of_format_1_is_read() {
         let golden = br#"{
@@ -150,5 +212,16 @@ mod tests {
   "segment_bytes": 67108864
 }"#;
         assert_eq!(decode(golden).expect("format 1"), file());
+    }
+
+    /// The file as format 1 writes it, kept for ever.
+    #[test]
+    fn golden_file_with_a_checksum_is_written_and_read() {
+        let golden = include_bytes!("golden-v1.json");
+        assert_eq!(decode(golden).expect("format 1"), file());
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let layout = Layout::new(dir.path().to_path_buf());
+        file().write(&layout).expect("written");
+        assert_eq!(std::fs::read(layout.store_file()).expect("read"), golden);
     }
 }

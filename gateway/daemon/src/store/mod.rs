@@ -5,8 +5,11 @@
 
 mod create;
 mod file;
+pub(crate) mod heal_list;
 mod lock;
 mod plan;
+mod remains;
+mod room;
 
 use std::path::{Path, PathBuf};
 
@@ -15,8 +18,9 @@ use crate::host;
 
 pub(crate) use create::{Unfinished, make_folder};
 pub(crate) use file::{FORMAT, StoreFile};
-pub(crate) use lock::StoreLock;
+pub(crate) use lock::{IdentityLock, StoreLock};
 pub(crate) use plan::{NewStore, Plan, plan};
+pub(crate) use room::Room;
 
 /// Names inside the store's folder.
 #[derive(Clone, Debug)]
@@ -56,6 +60,11 @@ impl Layout {
     /// What the pool keeps on local disk: its heal list.
     pub(crate) fn pool(&self) -> PathBuf {
         self.data.join("pool")
+    }
+
+    /// There while the heal list is lost.
+    pub(crate) fn heal_list_lost(&self) -> PathBuf {
+        self.pool().join("heal.lost")
     }
 
     pub(crate) fn log(&self) -> PathBuf {
@@ -108,12 +117,14 @@ pub(crate) fn require_utf8<'a>(path: &'a Path, what: &str) -> Result<&'a str, Fa
 
 /// The store file of a store that is there.
 pub(crate) fn existing(data: &Path) -> Result<StoreFile, Failure> {
-    file::read(&Layout::new(data.to_path_buf()))?.ok_or_else(|| {
-        Failure::refuse(
+    let layout = Layout::new(data.to_path_buf());
+    file::read(&layout)?.ok_or_else(|| match remains::of_store(&layout) {
+        Some(remains) => Failure::refuse("open store", data.display(), remains).with_exit(Exit::Damaged),
+        None => Failure::refuse(
             "open store",
             data.display(),
             "there is no store: `tidegate mount --data DIR MOUNTPOINT` creates one",
         )
-        .with_exit(Exit::NotRunning)
+        .with_exit(Exit::NotRunning),
     })
 }

@@ -3,14 +3,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::{Layout, StoreFile, file, require_utf8};
+use super::{Layout, Room, StoreFile, file, remains, require_utf8};
 use crate::cli::MountArgs;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::host;
 use crate::units::Code;
-
-/// A new store needs room for its journal, its index and a little data.
-const NEW_STORE_BYTES_MIN: u64 = 128 << 20;
 
 /// What is going to happen.
 pub(crate) enum Plan {
@@ -35,9 +32,13 @@ pub(crate) fn plan(args: &MountArgs, layout: &Layout, mountpoint: &Path) -> Resu
             Ok(Plan::Open(store))
         }
         None => {
-            free_folder(&layout.data, "data folder")?;
+            if let Some(remains) = remains::of_store(layout) {
+                let failure = Failure::refuse("open store", layout.data.display(), remains);
+                return Err(failure.with_exit(Exit::Damaged));
+            }
+            free_folder(&layout.data, "data folder", || None)?;
             let new = new_store(args, layout, mountpoint)?;
-            room(&layout.data)?;
+            Room::at(&layout.data)?.for_new_store(&layout.data)?;
             Ok(Plan::Create(new))
         }
     }
@@ -97,8 +98,9 @@ fn resolved(path: &Path) -> PathBuf {
     host::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// A folder that is there must be an empty directory that can be written to; one that is not must be possible.
-fn free_folder(path: &Path, what: &str) -> Result<(), Failure> {
+/// A folder that is there must be an empty directory that can be written to; one that is not must be possible. What
+/// `remains` says of one that is not empty takes the place of the general advice.
+fn free_folder(path: &Path, what: &str, remains: impl FnOnce() -> Option<String>) -> Result<(), Failure> {
     let refuse = |why: &str| Err(Failure::refuse(&format!("use {what}"), path.display(), why));
     match host::metadata(path) {
         Ok(metadata) if !metadata.is_dir() => return refuse("it is a file, not a directory: choose another"),
@@ -108,9 +110,9 @@ fn free_folder(path: &Path, what: &str) -> Result<(), Failure> {
         Ok(_) => match host::is_free(path) {
             Ok(true) => {}
             Ok(false) => {
-                return refuse(
-                    "it is not empty and not a store: choose an empty directory, or one that does not exist yet",
-                );
+                let general =
+                    "it is not empty and not a store: choose an empty directory, or one that does not exist yet";
+                return refuse(&remains().unwrap_or_else(|| general.to_owned()));
             }
             Err(error) => return refuse(&error.to_string()),
         },
@@ -150,7 +152,8 @@ fn new_store(args: &MountArgs, layout: &Layout, mountpoint: &Path) -> Result<New
     }
     let drives = distinct_drives(&args.drives)?;
     for drive in &drives {
-        free_folder(drive, "drive")?;
+        free_folder(drive, "drive", || remains::of_drive(drive))?;
+        parent_is_there(drive, layout)?;
         for (other, name) in [(mountpoint, "mount point"), (layout.data.as_path(), "data folder")] {
             if drive == other || drive.starts_with(mountpoint) || other.starts_with(drive) {
                 return Err(Failure::refuse(
@@ -214,21 +217,18 @@ fn distinct_drives(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(drives)
 }
 
-fn room(data: &Path) -> Result<(), Failure> {
-    let place = host::nearest_existing(data);
-    let space = host::space(place).map_err(|error| Failure::refuse("use data folder", data.display(), error))?;
-    if space < NEW_STORE_BYTES_MIN {
-        return Err(Failure::refuse(
-            "use data folder",
-            data.display(),
-            format!(
-                "only {} are free there and a store needs {}: free some space, or choose another disk",
-                crate::units::show_bytes(space),
-                crate::units::show_bytes(NEW_STORE_BYTES_MIN)
-            ),
-        ));
+/// Only the last part of a drive's path is made: where more is missing, its disk is not mounted or the path is wrong,
+/// and shards would fill the disk above it.
+fn parent_is_there(drive: &Path, layout: &Layout) -> Result<(), Failure> {
+    let Some(parent) = drive.parent().filter(|_| !drive.starts_with(&layout.data)) else { return Ok(()) };
+    if host::metadata(parent).is_ok() {
+        return Ok(());
     }
-    Ok(())
+    let why = format!(
+        "{} does not exist: mount the disk there, or make that directory first if it is really meant",
+        parent.display()
+    );
+    Err(Failure::refuse("use drive", drive.display(), why))
 }
 
 #[cfg(test)]
@@ -302,5 +302,33 @@ mod tests {
         let data = dir.path().join("data");
         assert!(refused(&["m"], &data, &data.join("mnt")).contains("inside the data folder"));
         assert!(refused(&["m"], &data, dir.path()).contains("inside the mount point"));
+    }
+
+    #[test]
+    fn a_drive_whose_parent_is_missing_is_refused_and_nothing_is_made() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let missing = dir.path().join("disk1/tidegate");
+        let why = refused(
+            &["--code", "1+0", "--drive", &missing.display().to_string(), "m"],
+            &dir.path().join("d"),
+            Path::new("/m"),
+        );
+        assert!(why.contains("disk1 does not exist") && why.contains("mount the disk"), "{why}");
+        assert!(!dir.path().join("disk1").exists());
+        let inside = dir.path().join("d/own/0").display().to_string();
+        let layout = Layout::new(dir.path().join("d"));
+        let made = plan(&args(&["--code", "1+0", "--drive", &inside, "m"]), &layout, Path::new("/m"));
+        assert!(made.is_ok(), "folders inside the store's own are the store's to make");
+    }
+
+    #[test]
+    fn a_store_without_its_store_file_is_named_as_what_it_is() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let data = dir.path().join("data");
+        for part in ["journal", "index"] {
+            std::fs::create_dir_all(data.join(part)).expect("mkdir");
+        }
+        let why = refused(&["m"], &data, Path::new("/m"));
+        assert!(why.contains("journal/, index/") && why.contains("store.json back"), "{why}");
     }
 }
