@@ -55,7 +55,7 @@ impl Engine {
     pub fn start(self: &Arc<Self>) {
         self.write_back.start();
         self.spawn("index-flush", INDEX_TICK, |engine| async move { engine.flush_index_if_due().await }.boxed());
-        self.spawn("gather", GATHER_TICK, |engine| async move { engine.gather_tick() }.boxed());
+        self.spawn("gather", GATHER_TICK, |engine| async move { engine.gather_tick().await }.boxed());
         self.spawn("trim", GATHER_TICK, |engine| async move { engine.drain_trims(TRIM_BUDGET).map(drop) }.boxed());
         let engine = Arc::clone(self);
         self.run("orphans", move |mut stop| {

@@ -265,11 +265,11 @@ impl Engine {
 
     /// Brings memory under its bound again, oldest first. What cannot be stored is passed over a few times. The caller
     /// holds no stripe.
-    pub(crate) fn relieve_gathers(&self) -> Result<()> {
+    pub(crate) async fn relieve_gathers(&self) -> Result<()> {
         let mut failures = 0;
         while self.data.gathers.over_bound() {
             let Some(ino) = self.data.gathers.oldest(Duration::MAX) else { return Ok(()) };
-            if let Err(error) = self.settle_one(ino) {
+            if let Err(error) = self.settle_paced(ino).await {
                 failures += 1;
                 if failures == RELIEF_FAILURES_MAX {
                     return Err(error);
@@ -283,12 +283,12 @@ impl Engine {
     ///
     /// # Errors
     /// Of the first inode that could not be settled.
-    pub(crate) fn gather_tick(&self) -> Result<()> {
+    pub(crate) async fn gather_tick(&self) -> Result<()> {
         let Some(until) = self.env.clock.monotonic().checked_sub(AGE_MAX) else { return Ok(()) };
         let mut first = None;
         while let Some(ino) = self.data.gathers.oldest(until) {
             // One that fails is queued again as of now, so that this ends.
-            if let Err(error) = self.settle_one(ino) {
+            if let Err(error) = self.settle_paced(ino).await {
                 first.get_or_insert(error);
             }
         }
@@ -303,6 +303,14 @@ impl Engine {
             self.flush_gathered_locked(ino)?;
         }
         Ok(())
+    }
+
+    /// Settling of many is bulk data too: it is held to what may be unsynced.
+    async fn settle_paced(&self, ino: Ino) -> Result<()> {
+        if let Some(synced) = self.journal.pace() {
+            synced.await;
+        }
+        self.settle_one(ino)
     }
 
     fn settle_one(&self, ino: Ino) -> Result<()> {

@@ -45,7 +45,7 @@ impl Engine {
             self.write_back.admit(written.into(), cx.patience).await?;
             // Before anything is taken in: what the journal will not take would only pile up in memory.
             self.require_writable()?;
-            self.relieve_gathers()?;
+            self.relieve_gathers().await?;
             if let Some(synced) = self.journal.pace() {
                 synced.await;
             }

@@ -125,10 +125,10 @@ fn what_was_gathered_for_a_second_becomes_a_frame() {
     let world = World::new();
     let ino = world.create("a");
     world.write(ino, 0, b"x");
-    world.engine.gather_tick().expect("tick");
+    world.runtime.block_on(world.engine.gather_tick()).expect("tick");
     assert!(world.engine.data.gathers.shown(ino).is_some(), "too young");
     world.runtime.block_on(world.engine.env.clock.sleep(Duration::from_millis(1001)));
-    world.engine.gather_tick().expect("tick");
+    world.runtime.block_on(world.engine.gather_tick()).expect("tick");
     assert!(world.engine.data.gathers.shown(ino).is_none());
 }
 
