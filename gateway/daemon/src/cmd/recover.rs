@@ -10,6 +10,7 @@ use fs_engine::RecoverReport;
 use fs_rocks::{RocksConfig, RocksStore};
 use objstore_base::BlobStore;
 use objstore_env::{Env, real};
+use objstore_pool::Pool;
 use serde::Serialize;
 
 use crate::Outcome;

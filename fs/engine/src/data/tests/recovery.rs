@@ -116,7 +116,7 @@ fn a_missing_segment_ends_the_replay_with_a_state_that_was() {
     let inodes = content(&meta).into_iter().filter(|(column, _, _)| *column == last).count();
     assert_eq!(inodes, before.len() + 1);
     assert!(SegmentId(report.last_segment) > gap);
-    assert!(report.left_behind.len() >= 1 && report.left_behind.iter().all(|left| *left > gap.0));
+    assert!(!report.left_behind.is_empty() && report.left_behind.iter().all(|left| *left > gap.0));
 }
 
 #[test]
