@@ -16,6 +16,14 @@ pub(crate) const ASK_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a suspect drive is waited for: one that works answers such a question in microseconds.
 const SUSPECT_PATIENCE: Duration = Duration::from_millis(5);
 
+/// Who is waited for until the deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// All but m drives.
+    UpToParity,
+    ForEveryone,
+}
+
 /// How much waiting has been done.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 enum Waited {
@@ -26,9 +34,18 @@ enum Waited {
 
 impl Inner {
     /// One answer per slot. Once all but m have answered, the others get a hedge delay, suspects a moment; they are
-    /// then `TimedOut`. Which is right because whatever was acknowledged can be found without any m drives.
+    /// then `TimedOut`. Which is right because whatever was acknowledged can be found without any m drives, as long as
+    /// each holds one shard of it.
     pub(crate) async fn ask_all<T: Send>(
         &self,
+        question: impl Fn(Arc<dyn Drive>) -> BoxFuture<'static, Result<T>>,
+    ) -> Vec<Result<T>> {
+        self.ask_all_with(Patience::UpToParity, question).await
+    }
+
+    pub(crate) async fn ask_all_with<T: Send>(
+        &self,
+        patience: Patience,
         question: impl Fn(Arc<dyn Drive>) -> BoxFuture<'static, Result<T>>,
     ) -> Vec<Result<T>> {
         let mut answers: Vec<Option<Result<T>>> = self.slots.iter().map(|_| None).collect();
@@ -44,7 +61,7 @@ impl Inner {
         }
         let mut timer = self.env.clock.sleep(SUSPECT_PATIENCE);
         let mut waited = Waited::NotYet;
-        while !asked.is_empty() && !self.is_enough(&answers, waited) {
+        while !asked.is_empty() && !self.is_enough(&answers, patience, waited) {
             match select(asked.next(), timer).await {
                 Either::Left((answered, rest)) => {
                     timer = rest;
@@ -68,7 +85,7 @@ impl Inner {
     }
 
     /// Whether those who have not answered may be left behind.
-    fn is_enough<T>(&self, answers: &[Option<Result<T>>], waited: Waited) -> bool {
+    fn is_enough<T>(&self, answers: &[Option<Result<T>>], patience: Patience, waited: Waited) -> bool {
         let answered = answers.iter().filter(|answer| matches!(answer, Some(Ok(_)))).count();
         let now = self.now();
         let only_suspects = || answers.iter().zip(&self.slots).all(|(a, slot)| a.is_some() || slot.is_suspect(now));
@@ -77,7 +94,11 @@ impl Inner {
             Waited::ForSuspects => only_suspects(),
             Waited::ForAll => true,
         };
-        answered + self.config.m >= self.slots.len() && patience_is_over
+        let dispensable = match patience {
+            Patience::UpToParity => self.config.m,
+            Patience::ForEveryone => 0,
+        };
+        answered + dispensable >= self.slots.len() && patience_is_over
     }
 
     fn silent(&self, slot: usize) -> Error {

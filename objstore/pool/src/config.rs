@@ -50,10 +50,21 @@ impl PoolConfig {
         self.k + self.m
     }
 
-    /// Shards that have to be durable before a put returns: one more than a read needs, so that a single loss right
-    /// after it costs nothing.
+    /// Shards on as many drives that have to be durable before a put returns: one more than a read needs, so that a
+    /// single loss right after it costs nothing. Where a drive holds several it takes more ([`Self::bears_a_loss`]).
     pub(crate) const fn quorum(&self) -> usize {
         if self.m == 0 { self.k } else { self.k + 1 }
+    }
+
+    /// Drives that a put needs: on fewer, one of them would hold more shards than the code can lose.
+    pub(crate) const fn drives_min(&self) -> usize {
+        if self.m == 0 { self.k } else { self.shards().div_ceil(self.m) }
+    }
+
+    /// Whether `held` shards of a put, at most `most_on_one` of them on one drive, are what a put promises: the loss of
+    /// any one drive leaves enough to read it. Without parity it is all that a put can do to store every shard.
+    pub(crate) const fn bears_a_loss(&self, held: usize, most_on_one: usize) -> bool {
+        if self.m == 0 { held >= self.k } else { held >= self.k + most_on_one }
     }
 
     /// # Errors

@@ -12,8 +12,8 @@ impl Inner {
         let _guard = self.lock(id).await;
         self.stragglers.revoke(id);
         let survey = self.survey_with_deleted(id).await;
-        // What a drive that is away holds is not known; it is at most what the others hold or held.
-        let upto = survey.newest().max(self.heal_log.deleted_upto(id));
+        // What a drive that is away holds is not known; it is at most what the others hold or held, or is on record.
+        let upto = self.newest(id, &survey);
         if let Some(upto) = upto
             && !survey.unreachable.is_empty()
         {
@@ -26,7 +26,7 @@ impl Inner {
             && survey.unreachable.is_empty()
         {
             self.settle_deletion(id, upto, removed.iter().any(Result::is_err)).await?;
-        } else if !self.heal_log.missing_of(id).is_empty() {
+        } else if self.heal_log.debt_of(id).is_some() {
             self.record(vec![Record::Healed { blob: id }]).await?;
         }
         Ok(())

@@ -1,8 +1,8 @@
 //! `heal.log`: what the pool owes its blobs, durable. Byte table in FORMAT.md.
 //!
-//! Records say which shards a put could not write and which blobs were deleted while a drive was away. The list only
-//! makes healing quick and deletions certain: a full heal finds missing shards without it. Records have a fixed size,
-//! so a damaged one costs itself and not what follows.
+//! Records say which shards a put could not write, which it wrote beside another on one drive, and which blobs were
+//! deleted while a drive was away. The list only makes healing quick and deletions certain: a full heal finds missing
+//! and displaced shards without it. Records have a fixed size, so a damaged one costs itself and not what follows.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
@@ -30,6 +30,8 @@ const FILE_BYTES_MAX: u64 = 1 << 30;
 pub(crate) enum Record {
     /// Shard `index` of this put was not written, or was found missing or corrupt.
     Missing { blob: BlobId, generation: Generation, index: u8 },
+    /// Shard `index` of this put is durable, but on a drive that holds another of it: it is to move.
+    Displaced { blob: BlobId, generation: Generation, index: u8 },
     /// Every shard up to this generation is to be removed wherever it turns up.
     Deleted { blob: BlobId, upto: Generation },
     /// Nothing is missing any more.
@@ -38,11 +40,36 @@ pub(crate) enum Record {
     Purged { blob: BlobId },
 }
 
+/// What is owed to one put: bit masks of shard indices. No index is in both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Debt {
+    pub(crate) generation: Generation,
+    missing: u32,
+    displaced: u32,
+}
+
+impl Debt {
+    const fn new(generation: Generation) -> Self {
+        Self { generation, missing: 0, displaced: 0 }
+    }
+
+    pub(crate) fn missing(&self) -> Vec<u8> {
+        indices(self.missing)
+    }
+
+    pub(crate) fn displaced(&self) -> Vec<u8> {
+        indices(self.displaced)
+    }
+}
+
+fn indices(mask: u32) -> Vec<u8> {
+    (0..32).filter(|index| mask & (1 << index) != 0).collect()
+}
+
 /// The list as it stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Owed {
-    /// Bit mask of indices per put.
-    missing: BTreeMap<BlobId, (Generation, u32)>,
+    debts: BTreeMap<BlobId, Debt>,
     deleted: BTreeMap<BlobId, Generation>,
 }
 
@@ -50,19 +77,22 @@ impl Owed {
     fn apply(&mut self, record: Record) {
         match record {
             Record::Missing { blob, generation, index } => {
-                let entry = self.missing.entry(blob).or_insert((generation, 0));
-                if entry.0 < generation {
-                    *entry = (generation, 0);
-                }
-                entry.1 |= 1 << (index & 31);
+                let debt = self.debt(blob, generation);
+                debt.missing |= 1 << (index & 31);
+                debt.displaced &= !(1 << (index & 31));
+            }
+            Record::Displaced { blob, generation, index } => {
+                let debt = self.debt(blob, generation);
+                debt.displaced |= 1 << (index & 31);
+                debt.missing &= !(1 << (index & 31));
             }
             Record::Deleted { blob, upto } => {
                 let entry = self.deleted.entry(blob).or_insert(upto);
                 *entry = upto.max(*entry);
-                self.missing.remove(&blob);
+                self.debts.remove(&blob);
             }
             Record::Healed { blob } => {
-                self.missing.remove(&blob);
+                self.debts.remove(&blob);
             }
             Record::Purged { blob } => {
                 self.deleted.remove(&blob);
@@ -70,14 +100,23 @@ impl Owed {
         }
     }
 
+    /// The debt of a put; what an older put of the blob was owed is void.
+    fn debt(&mut self, blob: BlobId, generation: Generation) -> &mut Debt {
+        let debt = self.debts.entry(blob).or_insert(Debt::new(generation));
+        if debt.generation < generation {
+            *debt = Debt::new(generation);
+        }
+        debt
+    }
+
     fn changes(&self, record: Record) -> bool {
         let mut after = Self::default();
         match record {
-            Record::Missing { blob, .. } | Record::Healed { blob } => {
-                after.missing.extend(self.missing.get(&blob).map(|entry| (blob, *entry)));
+            Record::Missing { blob, .. } | Record::Displaced { blob, .. } | Record::Healed { blob } => {
+                after.debts.extend(self.debts.get(&blob).map(|debt| (blob, *debt)));
             }
             Record::Deleted { blob, .. } => {
-                after.missing.extend(self.missing.get(&blob).map(|entry| (blob, *entry)));
+                after.debts.extend(self.debts.get(&blob).map(|debt| (blob, *debt)));
                 after.deleted.extend(self.deleted.get(&blob).map(|entry| (blob, *entry)));
             }
             Record::Purged { blob } => after.deleted.extend(self.deleted.get(&blob).map(|entry| (blob, *entry))),
@@ -88,11 +127,13 @@ impl Owed {
     }
 
     fn records(&self) -> Vec<Record> {
-        let missing = self.missing.iter().flat_map(|(&blob, &(generation, mask))| {
-            let indices = (0..32).filter(move |index| mask & (1 << index) != 0);
-            indices.map(move |index| Record::Missing { blob, generation, index })
+        let debts = self.debts.iter().flat_map(|(&blob, debt)| {
+            let generation = debt.generation;
+            let missing = debt.missing().into_iter().map(move |index| Record::Missing { blob, generation, index });
+            let displaced = debt.displaced().into_iter();
+            missing.chain(displaced.map(move |index| Record::Displaced { blob, generation, index }))
         });
-        missing.chain(self.deleted.iter().map(|(&blob, &upto)| Record::Deleted { blob, upto })).collect()
+        debts.chain(self.deleted.iter().map(|(&blob, &upto)| Record::Deleted { blob, upto })).collect()
     }
 }
 
@@ -170,15 +211,14 @@ impl HealLog {
         Ok(())
     }
 
-    /// Blobs with missing shards.
-    pub(crate) fn missing(&self) -> Vec<(BlobId, Vec<u8>)> {
-        let indices = |mask: u32| (0..32).filter(|index| mask & (1 << index) != 0).collect();
-        self.owed.lock().missing.iter().map(|(&blob, &(_, mask))| (blob, indices(mask))).collect()
+    /// Blobs with shards that are missing or displaced.
+    pub(crate) fn debts(&self) -> Vec<(BlobId, Debt)> {
+        self.owed.lock().debts.iter().map(|(&blob, &debt)| (blob, debt)).collect()
     }
 
-    /// The missing indices of one blob.
-    pub(crate) fn missing_of(&self, blob: BlobId) -> Vec<u8> {
-        self.missing().into_iter().find(|(id, _)| *id == blob).map(|(_, indices)| indices).unwrap_or_default()
+    /// What is owed to one blob. A put that has more than one shard on a drive is acknowledged with this on record.
+    pub(crate) fn debt_of(&self, blob: BlobId) -> Option<Debt> {
+        self.owed.lock().debts.get(&blob).copied()
     }
 
     /// Whether `record` is known already.
@@ -223,6 +263,7 @@ fn encode(record: Record, seed: u64) -> [u8; RECORD_BYTES] {
         Record::Deleted { blob, upto } => (2, blob, upto, 0),
         Record::Healed { blob } => (3, blob, Generation(0), 0),
         Record::Purged { blob } => (4, blob, Generation(0), 0),
+        Record::Displaced { blob, generation, index } => (5, blob, generation, index),
     };
     let mut out = [0; RECORD_BYTES];
     out[..3].copy_from_slice(&[tag, blob.class as u8, index]);
@@ -245,6 +286,7 @@ fn decode_record(bytes: &[u8; RECORD_BYTES], seed: u64) -> Option<Record> {
         2 => Some(Record::Deleted { blob, upto: generation }),
         3 => Some(Record::Healed { blob }),
         4 => Some(Record::Purged { blob }),
+        5 if bytes[2] < 32 => Some(Record::Displaced { blob, generation, index: bytes[2] }),
         _ => None,
     }
 }

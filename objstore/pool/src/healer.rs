@@ -33,7 +33,7 @@ impl Inner {
     }
 
     /// `None` where there is nothing to do or a drive is not well: a heal would fail, or put more load on it.
-    async fn pay_debts(&self, stop: &tokio::sync::watch::Receiver<bool>) -> Option<HealReport> {
+    async fn pay_debts(self: &Arc<Self>, stop: &tokio::sync::watch::Receiver<bool>) -> Option<HealReport> {
         let owing = self.owing_blobs();
         if owing.is_empty() || !self.slots.iter().all(|slot| slot.is_well(self.now())) {
             return None;

@@ -1,5 +1,6 @@
 //! Finding a blob: which put of it counts, and which drive holds which of its shards.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use objstore_base::{BlobId, Error, ErrorKind, Result};
 use objstore_shard::{Generation, ShardIdentity, ShardName, Stripe};
 
-use crate::ask::ASK_DEADLINE;
+use crate::PoolConfig;
+use crate::ask::{ASK_DEADLINE, Patience};
 use crate::pool::Inner;
 
 /// How long a layout is used that was found while a drive did not answer.
@@ -45,19 +47,41 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
-    /// The put that readers see: the newest that may have been acknowledged. One is known not to have been when fewer
-    /// than `quorum` of its shards exist even if every drive that cannot be asked held one; it serves only where there
-    /// is no other. An older put never serves in place of one that may have been acknowledged.
-    pub(crate) fn current(&self, k: usize, quorum: usize) -> Option<Generation> {
+    /// The put that readers see: the newest that may have been acknowledged. One is known not to have been when its
+    /// shards are too few for that even if every drive that cannot be asked held as many as it may: one, or m of the
+    /// put that is on the heal list (`owed`). Such a put serves only where there is no other. An older put never serves
+    /// in place of one that may have been acknowledged.
+    pub(crate) fn current(&self, config: &PoolConfig, owed: Option<Generation>) -> Option<Generation> {
         let mut generations: Vec<Generation> = self.shards.iter().map(|(_, name)| name.generation).collect();
         generations.sort_unstable_by(|a, b| b.cmp(a));
         generations.dedup();
-        let held = |generation: Generation| self.indices(generation).count_ones() as usize;
-        let acknowledged = |generation: &Generation| held(*generation) + self.unreachable.len() >= quorum;
-        let readable = |generation: &Generation| held(*generation) >= k;
+        let per_drive = |generation: Generation| if owed == Some(generation) { config.m.max(1) } else { 1 };
+        let acknowledged = |generation: &Generation| self.may_bear_a_loss(config, *generation, per_drive(*generation));
+        let readable = |generation: &Generation| self.held(*generation) >= config.k;
         let mut by_merit =
             generations.iter().filter(|g| acknowledged(g)).chain(generations.iter().filter(|g| readable(g)));
         by_merit.next().or(generations.first()).copied()
+    }
+
+    /// Whether the put would bear the loss of a drive if those that cannot be asked held up to `per_drive` shards each.
+    fn may_bear_a_loss(&self, config: &PoolConfig, generation: Generation, per_drive: usize) -> bool {
+        let (held, most) = (self.held(generation), self.most_on_one(generation));
+        let with_hidden = |each: usize| {
+            let all = (held + each * self.unreachable.len()).min(config.shards());
+            config.bears_a_loss(all, if all > held { most.max(each) } else { most })
+        };
+        (0..=per_drive).any(with_hidden)
+    }
+
+    fn held(&self, generation: Generation) -> usize {
+        self.indices(generation).count_ones() as usize
+    }
+
+    /// The most shards of the put on one drive.
+    fn most_on_one(&self, generation: Generation) -> usize {
+        let mut held: BTreeMap<u16, usize> = BTreeMap::new();
+        self.of(generation).for_each(|(slot, _)| *held.entry(*slot).or_default() += 1);
+        held.into_values().max().unwrap_or_default()
     }
 
     /// Bit mask of the indices of `generation` that exist.
@@ -76,8 +100,8 @@ impl Survey {
 
 impl Inner {
     /// Asks every drive for the blob's shards. Those of deleted puts are left out.
-    pub(crate) async fn survey(&self, id: BlobId) -> Survey {
-        let mut survey = self.survey_with_deleted(id).await;
+    pub(crate) async fn survey(&self, id: BlobId, patience: Patience) -> Survey {
+        let mut survey = self.survey_patiently(id, patience).await;
         if let Some(upto) = self.heal_log.deleted_upto(id) {
             survey.shards.retain(|(_, name)| name.generation > upto);
         }
@@ -85,7 +109,11 @@ impl Inner {
     }
 
     pub(crate) async fn survey_with_deleted(&self, id: BlobId) -> Survey {
-        let answers = self.ask_all(|drive| Box::pin(async move { drive.find(id).await })).await;
+        self.survey_patiently(id, Patience::UpToParity).await
+    }
+
+    async fn survey_patiently(&self, id: BlobId, patience: Patience) -> Survey {
+        let answers = self.ask_all_with(patience, |drive| Box::pin(async move { drive.find(id).await })).await;
         let mut survey = Survey::default();
         for (slot, answer) in self.slots.iter().zip(answers) {
             match answer {
@@ -96,10 +124,28 @@ impl Inner {
         survey
     }
 
+    /// The put of `id` that readers see.
+    pub(crate) fn current(&self, id: BlobId, survey: &Survey) -> Option<Generation> {
+        survey.current(&self.config, self.heal_log.debt_of(id).map(|debt| debt.generation))
+    }
+
+    /// As [`Self::survey`]; where a drive that is late may hold what a read needs, it is waited for. With one shard per
+    /// drive any m drives can be left behind, with several they cannot.
+    async fn survey_to_read(&self, id: BlobId) -> Survey {
+        let survey = self.survey(id, Patience::UpToParity).await;
+        let enough = self.current(id, &survey).is_some_and(|generation| survey.held(generation) >= self.config.k);
+        let has_late = survey.unreachable.iter().any(|&slot| self.slot(slot).drive().is_some());
+        let may_exist = !survey.shards.is_empty() || self.heal_log.debt_of(id).is_some();
+        if enough || !has_late || !may_exist {
+            return survey;
+        }
+        self.survey(id, Patience::ForEveryone).await
+    }
+
     /// The layout of `id`, from memory where nothing was mounted or changed since.
     ///
     /// # Errors
-    /// `NotFound`; `Unavailable` where more than m drives cannot be asked; `Damaged` where no header can be read.
+    /// `NotFound`; `Unavailable` where more than m drives cannot be asked, or all that hold it; `Damaged` where no header can be read.
     pub(crate) async fn locate(&self, id: BlobId) -> Result<Arc<Layout>> {
         let topology = self.topology();
         if let Some(layout) = self.layouts.get(&id)
@@ -109,7 +155,7 @@ impl Inner {
             return Ok(layout);
         }
         let changes = self.changes.load(Ordering::Acquire);
-        let survey = self.survey(id).await;
+        let survey = self.survey_to_read(id).await;
         let mut layout = self.layout_of(id, &survey, topology).await?;
         // A drive that is away is part of the topology; a mounted one that did not answer may do so soon.
         if survey.unreachable.iter().any(|&slot| self.slot(slot).drive().is_some()) {
@@ -128,8 +174,9 @@ impl Inner {
     }
 
     async fn layout_of(&self, id: BlobId, survey: &Survey, topology: u64) -> Result<Layout> {
-        let Some(generation) = survey.current(self.config.k, self.config.quorum()) else {
-            if survey.unreachable.len() > self.config.m {
+        let Some(generation) = self.current(id, survey) else {
+            let is_owed = self.heal_log.debt_of(id).is_some() && !survey.unreachable.is_empty();
+            if is_owed || survey.unreachable.len() > self.config.m {
                 let why = format!("cannot be asked: {}", self.places(&survey.unreachable));
                 return Err(Error::new(ErrorKind::Unavailable, "find blob").entity(id).context(why));
             }
@@ -193,26 +240,61 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use objstore_shard::PoolUuid;
+
     use super::*;
 
-    fn survey(shards: &[(u64, &[u8])], unreachable: usize) -> Survey {
+    /// Puts of 4+2 by generation, each shard with its drive.
+    fn survey(shards: &[(u64, &[(u16, u8)])], unreachable: usize) -> Survey {
         let blob = BlobId::segment(1);
-        let shards = shards.iter().flat_map(|(generation, indices)| {
-            indices
-                .iter()
-                .map(|&index| (u16::from(index), ShardName { blob, index, generation: Generation(*generation) }))
-        });
-        Survey { shards: shards.collect(), unreachable: (0..unreachable as u16).collect() }
+        let of_put = |(generation, held): &(u64, &[(u16, u8)])| {
+            let generation = Generation(*generation);
+            held.iter().map(move |&(slot, index)| (slot, ShardName { blob, index, generation })).collect::<Vec<_>>()
+        };
+        Survey { shards: shards.iter().flat_map(of_put).collect(), unreachable: (0..unreachable as u16).collect() }
+    }
+
+    fn config() -> PoolConfig {
+        let drives = (0..6).map(|slot| format!("/{slot}").into()).collect();
+        PoolConfig::new(PoolUuid([1; 16]), 4, 2, drives, "/heal".into())
+    }
+
+    /// One shard per drive.
+    fn spread(indices: &[u8]) -> Vec<(u16, u8)> {
+        indices.iter().map(|&index| (u16::from(index), index)).collect()
     }
 
     #[test]
     fn the_newest_put_that_may_have_been_acknowledged_counts() {
-        let current = |shards, unreachable| survey(shards, unreachable).current(4, 5).map(|g| g.0);
+        let current = |puts: &[(u64, &[u8])], unreachable| {
+            let puts: Vec<_> = puts.iter().map(|(generation, held)| (*generation, spread(held))).collect();
+            let puts: Vec<_> = puts.iter().map(|(generation, held)| (*generation, &held[..])).collect();
+            survey(&puts, unreachable).current(&config(), None).map(|g| g.0)
+        };
         assert_eq!(current(&[], 0), None);
         assert_eq!(current(&[(1, &[0, 1, 2, 3, 4, 5]), (2, &[0, 1, 2, 3])], 0), Some(1), "a put that was cut short");
         assert_eq!(current(&[(1, &[5]), (2, &[0, 1, 2, 3, 4])], 0), Some(2), "an old shard that came back");
         assert_eq!(current(&[(1, &[4, 5, 3, 2]), (2, &[0, 1, 2])], 2), Some(2), "acknowledged, with two drives away");
         assert_eq!(current(&[(1, &[0, 1, 2, 3]), (2, &[4, 5])], 0), Some(1), "readable before unreadable");
         assert_eq!(current(&[(1, &[0]), (2, &[4, 5])], 0), Some(2), "neither is readable");
+    }
+
+    #[test]
+    fn a_put_with_two_shards_on_a_drive_needs_more_of_them_and_hides_more_of_them() {
+        let old = spread(&[0, 1, 2, 3, 4, 5]);
+        let current = |new: &[(u16, u8)], unreachable, owed: Option<u64>| {
+            let owed = owed.map(Generation);
+            survey(&[(1, &old), (2, new)], unreachable).current(&config(), owed).map(|g| g.0)
+        };
+        let whole = [(2, 0), (3, 1), (4, 2), (5, 3), (2, 4), (3, 5)];
+        assert_eq!(current(&whole, 0, None), Some(2), "one drive lost leaves four");
+        assert_eq!(current(&whole[..5], 0, None), Some(1), "five, but two of them on one drive: never acknowledged");
+        let half = [(4, 2), (5, 3)];
+        assert_eq!(
+            current(&half, 2, Some(2)),
+            Some(2),
+            "four shards of an acknowledged put on two drives that are away"
+        );
+        assert_eq!(current(&half, 2, None), Some(1), "a put that was cut short");
     }
 }

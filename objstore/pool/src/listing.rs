@@ -46,6 +46,11 @@ impl Inner {
             let why = format!("cannot be asked: {}", self.places(&unreachable));
             return Err(Error::new(ErrorKind::Unavailable, "list blobs").context(why));
         }
+        if !unreachable.is_empty() {
+            // A put with several shards on each of few drives may lie on those that are away alone.
+            let owed = self.heal_log.debts().into_iter().map(|(id, _)| id);
+            page.ids.extend(owed.filter(|id| id.class == class && after.is_none_or(|after| id.number > after)));
+        }
         if let Some(upto) = page.complete_upto {
             page.ids.retain(|id| id.number <= upto);
         }

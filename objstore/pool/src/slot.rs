@@ -11,6 +11,9 @@ use parking_lot::Mutex;
 
 use crate::health::Health;
 
+/// Late shards with which a drive takes no other, whatever the need. A put makes it late with at most m of them.
+const LATE_WRITES_MAX: u32 = 4;
+
 pub(crate) struct Slot {
     pub(crate) number: u16,
     pub(crate) path: PathBuf,
@@ -68,14 +71,19 @@ impl Slot {
         })
     }
 
-    /// As [`Self::reach`], for a shard: a drive that is still busy with an earlier put's takes no other, so that what
-    /// a hanging drive holds in memory stays bounded.
+    /// As [`Self::reach`], for a shard: what a hanging drive holds in memory stays bounded.
     pub(crate) fn reach_for_write(&self) -> Result<Arc<dyn Drive>, Error> {
-        if self.late_writes.load(Ordering::Acquire) > 0 {
-            let why = "it is behind with an earlier shard";
+        if self.late_writes.load(Ordering::Acquire) >= LATE_WRITES_MAX {
+            let why = "it is behind with earlier shards";
             return Err(Error::new(ErrorKind::TimedOut, "put shard").entity(self.path.display()).context(why));
         }
         self.reach()
+    }
+
+    /// Whether it is still busy with a shard of an earlier put. Such a drive is given another only where the put would
+    /// fail without it: it may have recovered while the old call still hangs.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.late_writes.load(Ordering::Acquire) > 0
     }
 
     pub(crate) fn why_away(&self) -> Option<String> {
@@ -120,7 +128,7 @@ impl Slot {
 
     /// Mounted, trusted, and not behind with a write.
     pub(crate) fn is_well(&self, now: Duration) -> bool {
-        self.drive().is_some() && !self.is_suspect(now) && self.late_writes.load(Ordering::Acquire) == 0
+        self.drive().is_some() && !self.is_suspect(now) && !self.is_behind()
     }
 
     pub(crate) fn errors(&self) -> (u64, Option<String>) {

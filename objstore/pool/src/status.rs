@@ -8,6 +8,7 @@ use futures::future::join_all;
 use objstore_base::{BlobId, Error, ErrorKind, Result};
 use objstore_shard::{DriveUuid, PoolUuid, ShardName};
 
+use crate::ask::Patience;
 use crate::layout::Survey;
 use crate::pool::Inner;
 
@@ -66,8 +67,10 @@ pub struct PoolStatus {
     pub m: usize,
     pub epoch: u64,
     pub drives: Vec<DriveStatus>,
-    /// Shards on the heal list, of how many blobs, and deletions that wait for a drive.
+    /// Shards on the heal list, those of them that are there but beside another on one drive, of how many blobs, and
+    /// deletions that wait for a drive.
     pub missing_shards: u64,
+    pub displaced_shards: u64,
     pub missing_blobs: u64,
     pub pending_deletions: u64,
     /// Rows that were served by rebuilding; those of them because a drive was slow; shards whose bytes did not fit.
@@ -77,10 +80,12 @@ pub struct PoolStatus {
 }
 
 impl PoolStatus {
-    /// How many more drives may be lost without losing a byte, as far as drives are known to answer.
+    /// How many more drives may be lost at least without losing a byte, as far as drives are known to answer. A blob on
+    /// the heal list bears the loss of one drive, which may be one of those that are away.
     pub fn drives_to_spare(&self) -> usize {
         let away = self.drives.iter().filter(|drive| drive.state == DriveState::Away).count();
-        self.m.saturating_sub(away)
+        let borne = if self.missing_blobs > 0 { self.m.min(1) } else { self.m };
+        borne.saturating_sub(away)
     }
 }
 
@@ -114,8 +119,16 @@ pub struct BlobDescription {
 }
 
 impl BlobDescription {
+    /// Every shard is good and on a drive of its own.
     pub fn is_whole(&self) -> bool {
-        self.shards.iter().all(|shard| shard.state == ShardState::Ok)
+        self.shards.iter().all(|shard| shard.state == ShardState::Ok) && self.displaced().is_empty()
+    }
+
+    /// Good shards on a drive that holds one of a lower index.
+    pub fn displaced(&self) -> Vec<usize> {
+        let good = || self.shards.iter().filter(|shard| shard.state == ShardState::Ok);
+        let beside = |shard: &&ShardPlace| good().any(|other| other.index < shard.index && other.slot == shard.slot);
+        good().filter(beside).map(|shard| shard.index).collect()
     }
 
     pub fn is_readable(&self) -> bool {
@@ -146,15 +159,18 @@ impl Inner {
                 last_error,
             }
         });
-        let missing = self.heal_log.missing();
+        let debts = self.heal_log.debts();
+        let displaced: u64 = debts.iter().map(|(_, debt)| debt.displaced().len() as u64).sum();
+        let missing: u64 = debts.iter().map(|(_, debt)| debt.missing().len() as u64).sum();
         PoolStatus {
             uuid: self.config.uuid,
             k: self.config.k,
             m: self.config.m,
             epoch: self.config.epoch,
             drives: drives.collect(),
-            missing_shards: missing.iter().map(|(_, indices)| indices.len() as u64).sum(),
-            missing_blobs: missing.len() as u64,
+            missing_shards: missing + displaced,
+            displaced_shards: displaced,
+            missing_blobs: debts.len() as u64,
             pending_deletions: self.heal_log.deleted().len() as u64,
             reconstructed_reads: self.counters.reconstructed.load(Ordering::Relaxed),
             hedged_reads: self.counters.hedged.load(Ordering::Relaxed),
@@ -164,8 +180,8 @@ impl Inner {
 
     /// Reads every shard of the blob back and says how each is.
     pub(crate) async fn describe(&self, id: BlobId) -> Result<BlobDescription> {
-        let survey = self.survey(id).await;
-        let Some(generation) = survey.current(self.config.k, self.config.quorum()) else {
+        let survey = self.survey(id, Patience::UpToParity).await;
+        let Some(generation) = self.current(id, &survey) else {
             return Err(Error::new(ErrorKind::NotFound, "describe blob").entity(id));
         };
         let verdicts = join_all(survey.of(generation).map(|(slot, name)| self.verify_shard(*slot, *name))).await;

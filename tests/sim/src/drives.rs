@@ -1,7 +1,7 @@
 //! Drives that fail while a history runs.
 //!
-//! At most one drive is bad at a time. A blob may lack one shard from when it was put (k + 1 suffice) and one more that
-//! is on the drive that is bad now: as many as the code bears, so no answer of the filesystem may differ.
+//! At most one drive is bad at a time. Whatever a blob lacks from when it was put, and however its shards lie, a put
+//! bears the loss of one more drive, which is the one that is bad now: so no answer of the filesystem may differ.
 
 use objstore_env::Rng;
 use objstore_env::sim::{Effect, Fault, Ops, SimDisk, When};

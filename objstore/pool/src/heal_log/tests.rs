@@ -33,12 +33,16 @@ fn what_is_recorded_is_there_after_a_restart_until_it_is_paid() {
     log.record(POOL, &[Record::Healed { blob: BlobId::segment(2) }, deleted(1)]).expect("record");
     let again = open(&env).expect("open");
     assert_eq!(owed(&again), owed(&log));
-    assert_eq!(again.missing(), [], "a deleted blob owes nothing");
+    assert_eq!(again.debts(), [], "a deleted blob owes nothing");
     assert_eq!(again.deleted(), [BlobId::segment(1), BlobId::segment(3)]);
     assert_eq!(again.deleted_upto(BlobId::segment(3)), Some(Generation(2 << 32 | 9)));
     again.record(POOL, &[Record::Purged { blob: BlobId::segment(3) }, missing(7, 1)]).expect("record");
     let again = open(&env).expect("open");
-    assert_eq!((again.deleted(), again.missing()), (vec![BlobId::segment(1)], vec![(BlobId::segment(7), vec![1])]));
+    assert_eq!(again.deleted(), [BlobId::segment(1)]);
+    assert_eq!(
+        again.debts().iter().map(|(blob, debt)| (blob.number, debt.missing())).collect::<Vec<_>>(),
+        [(7, vec![1])]
+    );
 }
 
 #[test]
@@ -47,8 +51,24 @@ fn a_newer_put_replaces_what_an_older_one_owed() {
     let log = open(&env).expect("open");
     let newer = Record::Missing { blob: BlobId::segment(1), generation: Generation(2 << 32), index: 4 };
     log.record(POOL, &[missing(1, 0), newer]).expect("record");
-    assert_eq!(log.missing_of(BlobId::segment(1)), [4]);
+    assert_eq!(log.debt_of(BlobId::segment(1)).map(|debt| debt.missing()), Some(vec![4]));
     assert!(log.knows(newer) && !log.knows(missing(2, 0)));
+}
+
+#[test]
+fn a_shard_is_missing_or_displaced_and_not_both() {
+    let env = SimWorld::new(1).env();
+    let log = open(&env).expect("open");
+    let displaced = |index| Record::Displaced { blob: BlobId::segment(1), generation: Generation(1 << 32 | 5), index };
+    let masks = |log: &HealLog| log.debt_of(BlobId::segment(1)).map(|debt| (debt.missing(), debt.displaced()));
+    log.record(POOL, &[missing(1, 0), displaced(4), displaced(5)]).expect("record");
+    let log = open(&env).expect("open");
+    assert_eq!(masks(&log), Some((vec![0], vec![4, 5])));
+    log.record(POOL, &[missing(1, 5), displaced(0)]).expect("record");
+    let log = open(&env).expect("open");
+    assert_eq!(masks(&log), Some((vec![5], vec![0, 4])));
+    log.record(POOL, &[Record::Healed { blob: BlobId::segment(1) }]).expect("record");
+    assert_eq!(open(&env).expect("open").debts(), []);
 }
 
 #[test]
@@ -79,13 +99,14 @@ fn a_damaged_record_costs_itself_and_nothing_else() {
     let at = (HEADER_BYTES + 2 * RECORD_BYTES + 9) as u64;
     world.disk().flip(PATH, at * 8).expect("flip");
     let log = open(&env).expect("open");
-    let left: Vec<u64> = log.missing().into_iter().map(|(blob, _)| blob.number).collect();
+    let left: Vec<u64> = log.debts().into_iter().map(|(blob, _)| blob.number).collect();
     assert_eq!(left, [0, 1, 3, 4, 5]);
 }
 
 #[test]
 fn no_flipped_bit_invents_a_record() {
-    let records = [missing(1, 2), deleted(3)];
+    let displaced = Record::Displaced { blob: BlobId::segment(4), generation: Generation(1 << 32 | 5), index: 3 };
+    let records = [missing(1, 2), deleted(3), displaced];
     let mut file = header(POOL).to_vec();
     let seed = xxh3_64_with_seed(&POOL.0, 0);
     records.iter().for_each(|record| file.extend(encode(*record, seed)));
@@ -95,7 +116,7 @@ fn no_flipped_bit_invents_a_record() {
         bad[bit / 8] ^= 1 << (bit % 8);
         if let Ok(found) = decode(&bad, POOL, seed) {
             let kept = found.records();
-            assert!(kept.len() == 1 && whole.records().contains(&kept[0]), "bit {bit}: {kept:?}");
+            assert!(kept.len() == 2 && kept.iter().all(|r| whole.records().contains(r)), "bit {bit}: {kept:?}");
         }
     }
     for len in 0..file.len() {
@@ -168,7 +189,7 @@ fn after_a_failed_sync_the_next_record_goes_to_a_fresh_file() {
     log.record(POOL, &[missing(1, 0)]).expect("record");
     world.disk().arm(Fault::new(PATH, Ops::SYNC, When::Nth(1), Effect::LoseSync));
     assert_eq!(log.record(POOL, &[missing(2, 0)]).map_err(|e| e.kind()), Err(ErrorKind::Io));
-    assert_eq!(log.missing().len(), 1, "what is not durable is not remembered as if it were");
+    assert_eq!(log.debts().len(), 1, "what is not durable is not remembered as if it were");
     log.record(POOL, &[missing(3, 0)]).expect("record");
     let before = owed(&log);
     drop(log);
