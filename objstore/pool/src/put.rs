@@ -117,10 +117,11 @@ impl Inner {
     }
 
     /// The newest put of `id` of which a shard may turn up: one that is on a drive that answers; one on the heal list,
-    /// as are those with more than one shard on a drive, whose drives may all be away.
+    /// as are those with more than one shard on a drive, whose drives may all be away; one that failed or has late
+    /// shards. A later put takes a higher generation, so that none of these ever serves in its place.
     pub(crate) fn newest(&self, id: BlobId, survey: &Survey) -> Option<Generation> {
         let owed = self.heal_log.debt_of(id).map(|debt| debt.generation);
-        survey.newest().max(self.heal_log.deleted_upto(id)).max(owed)
+        survey.newest().max(self.heal_log.deleted_upto(id)).max(owed).max(self.stragglers.newest(id))
     }
 
     /// The mounted drives in order of placement, with what each is good for.
@@ -210,7 +211,8 @@ impl Inner {
 
     /// Takes back a put that did not reach its quorum. What cannot be removed is not readable and not acknowledged.
     async fn withdraw(self: &Arc<Self>, mut distribution: Distribution) {
-        let blob = distribution.identity.name.blob;
+        let ShardName { blob, generation, .. } = distribution.identity.name;
+        self.stragglers.withdraw(blob, generation);
         let landed: Vec<(u16, usize)> = distribution.landed();
         let late = self.mark_late(&distribution);
         self.remove_landed(distribution.identity.name, &landed).await;

@@ -1,7 +1,9 @@
 //! What outlives a call: shard writes that go on after their put returned, and the tasks that carry them.
 //!
 //! A straggler may land after its blob was deleted or put again. It registers before the put lets the blob's lock go;
-//! whoever deletes or replaces the blob revokes it, and when it lands it takes the lock and removes its shard.
+//! whoever deletes or replaces the blob revokes it, and when it lands it takes the lock and removes its shard. Between
+//! landing and removal it must not look newer than what replaced it: a later put takes a higher generation than any
+//! that is known here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +19,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 #[derive(Default)]
 pub(crate) struct Stragglers {
     wanted: Mutex<BTreeMap<(BlobId, Generation), bool>>,
+    /// The newest put of each blob that failed after it had begun. Such a blob is put again sooner or later, so there
+    /// is one entry for each that ever met a failure, and no end to it but the process's.
+    withdrawn: Mutex<BTreeMap<BlobId, Generation>>,
 }
 
 impl Stragglers {
@@ -28,6 +33,20 @@ impl Stragglers {
     pub(crate) fn revoke(&self, id: BlobId) {
         let all = (id, Generation(0))..=(id, Generation(u64::MAX));
         self.wanted.lock().range_mut(all).for_each(|(_, wanted)| *wanted = false);
+    }
+
+    /// A put has failed; shards of it may be landing, or may not have been removed.
+    pub(crate) fn withdraw(&self, id: BlobId, generation: Generation) {
+        let mut withdrawn = self.withdrawn.lock();
+        let newest = withdrawn.entry(id).or_insert(generation);
+        *newest = generation.max(*newest);
+    }
+
+    /// The newest put of the blob of which a shard may turn up without being on a drive now.
+    pub(crate) fn newest(&self, id: BlobId) -> Option<Generation> {
+        let all = (id, Generation(0))..=(id, Generation(u64::MAX));
+        let late = self.wanted.lock().range(all).next_back().map(|((_, generation), _)| *generation);
+        late.max(self.withdrawn.lock().get(&id).copied())
     }
 
     /// Ends the registration; whether what was written is wanted. Called under the blob's lock.
