@@ -50,6 +50,7 @@ impl Engine {
                 synced.await;
             }
             let lsn = self.write_now(cx, file, offset, data)?;
+            self.relieve_gathers().await?;
             if file.sync {
                 self.journal.commit_async(lsn).await?;
             }
