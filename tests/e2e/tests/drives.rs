@@ -46,6 +46,44 @@ fn f10_two_deleted_drives_cost_nothing_and_heal() {
 }
 
 #[test]
+fn f09_with_two_drives_deleted_everything_is_written_flushed_unmounted_and_healed() {
+    let mut site = Site::mounted();
+    for slot in [1, 4] {
+        fs::remove_dir_all(site.drive(slot)).unwrap();
+    }
+    let source = site.dir().join("source");
+    fill_tree(&source, 120).unwrap();
+    Run::new("cp").arg("-a").arg(&source).arg(site.mnt().join("tree")).deadline_secs(120).ok();
+    let synced = site.mnt().join("synced");
+    fs::write(&synced, "acknowledged").unwrap();
+    fs::File::open(&synced).unwrap().sync_all().unwrap();
+    site.flush();
+    site.command(&["umount"]).arg(site.mnt()).deadline_secs(120).ok();
+    assert_eq!(site.wait_stopped(), Some(0));
+
+    // A third drive goes: what was written on four bears it, and nothing local serves it.
+    site.mount();
+    site.command(&["cache", "drop", "--data"]).arg(site.data()).ok();
+    let away = site.dir().join("away");
+    fs::rename(site.drive(2), &away).unwrap();
+    same(&source, &site.mnt().join("tree"));
+    fs::rename(&away, site.drive(2)).unwrap();
+
+    let status = site.command(&["pool", "status", "--json", "--data"]).arg(site.data()).finish();
+    assert_eq!(status.code, Some(4), "displaced shards are a debt\n{}", status.text());
+    assert!(status.json()["heal_pending"].as_u64() > Some(0), "{}", status.text());
+    site.command(&["pool", "heal", "--data"]).arg(site.data()).deadline_secs(120).ok();
+    site.command(&["pool", "status", "--data"]).arg(site.data()).ok();
+    site.command(&["cache", "drop", "--data"]).arg(site.data()).ok();
+    for slot in [0, 5] {
+        fs::remove_dir_all(site.drive(slot)).unwrap();
+    }
+    site.remount();
+    same(&source, &site.mnt().join("tree"));
+    assert_eq!(fs::read_to_string(&synced).unwrap(), "acknowledged");
+}
+
+#[test]
 fn f12_three_deleted_drives_give_eio_and_name_the_file_and_the_drives() {
     let mut site = cold_site();
     site.stop();
