@@ -39,9 +39,15 @@ struct Stored {
 }
 
 impl Stored {
-    fn sum(&self) -> String {
-        let text = format!("{} {} {} {}", self.format, self.pool, self.drive, self.slot);
+    /// The checksum if `format` is what the file says.
+    fn sum(&self, format: u32) -> String {
+        let text = format!("{format} {} {} {}", self.pool, self.drive, self.slot);
         format!("{:016x}", xxh3_64(text.as_bytes()))
+    }
+
+    /// Whether the checksum fits with a format that this program knows, whatever the file says.
+    fn is_of_known_format(&self) -> bool {
+        (1..=DRIVE_FORMAT).any(|format| self.checksum == self.sum(format))
     }
 }
 
@@ -70,11 +76,16 @@ impl DriveIdentity {
         let unreadable = |e| Error::corrupt("read drive identity", "not a drive.json of this program").source(e);
         let FormatOnly { format } = serde_json::from_slice(text).map_err(unreadable)?;
         if format > DRIVE_FORMAT {
+            // Whatever a newer format sums up, it is not what this number alone has been changed in.
+            if serde_json::from_slice(text).is_ok_and(|stored: Stored| stored.is_of_known_format()) {
+                let why = format!("not a drive.json of this program: its format {format} is damaged");
+                return Err(Error::corrupt("read drive identity", why));
+            }
             let why = format!("the drive has format {format}, this program knows {DRIVE_FORMAT}: use a newer tidegate");
             return Err(Error::new(ErrorKind::NewerFormat, "read drive identity").context(why));
         }
         let stored: Stored = serde_json::from_slice(text).map_err(unreadable)?;
-        if stored.checksum != stored.sum() {
+        if stored.checksum != stored.sum(format) {
             let why = "not a drive.json of this program: its checksum does not fit";
             return Err(Error::corrupt("read drive identity", why));
         }
@@ -86,7 +97,7 @@ impl DriveIdentity {
         let failed = |e: std::io::Error| Error::io("write drive identity", e).entity(path.display());
         let Self { format, pool, drive, slot } = *self;
         let mut stored = Stored { format, pool, drive, slot, checksum: String::new() };
-        stored.checksum = stored.sum();
+        stored.checksum = stored.sum(format);
         let mut text = serde_json::to_vec_pretty(&stored).map_err(|e| failed(e.into()))?;
         text.push(b'\n');
         disk.write_atomic(&path, &text).map_err(failed)
@@ -112,8 +123,13 @@ mod tests {
             match DriveIdentity::decode(&flipped) {
                 // White space, or the case of a hex digit.
                 Ok(read) => assert_eq!(read, written, "bit {bit}"),
-                Err(e) => assert!(matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::NewerFormat), "bit {bit}: {e}"),
+                // Damage costs one drive; a newer format would stop the pool.
+                Err(e) => assert_eq!(e.kind(), ErrorKind::Corrupt, "bit {bit}: {e}"),
             }
         }
+        let newer = DriveIdentity { format: 9, ..written };
+        newer.store(&disk, Path::new("/")).unwrap();
+        let refused = DriveIdentity::load(&disk, Path::new("/")).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::NewerFormat, "{refused}");
     }
 }
