@@ -9,7 +9,7 @@ use objstore_env::Rng;
 use objstore_env::sim::{SimRng, Survival};
 use tests_model::Model;
 
-use crate::drives::DriveFault;
+use crate::drives::{BadDrives, DriveFault};
 use crate::op::{Action, Actor, Fill, Key, Make, Op, Slot, Via};
 
 const NAMES: &[u8] = b"abcdef";
@@ -26,7 +26,7 @@ pub(crate) enum Step {
     /// Lets background work happen.
     Pass(Duration),
     JumpWall(i64),
-    Break(usize, DriveFault),
+    Break(BadDrives, DriveFault),
     /// All drives are good again and get what they missed.
     Mend,
     Restart,
@@ -127,7 +127,7 @@ impl Generator {
             8..12 => Step::Pass(Duration::from_millis(self.rng.below(1500))),
             12 => Step::Pass(Duration::from_secs(self.rng.below(100))),
             13 => Step::JumpWall(self.rng.below(14_400_000_000_000) as i64 - 7_200_000_000_000),
-            14..17 => Step::Break(self.rng.below(6) as usize, DriveFault::random(&self.rng)),
+            14..17 => Step::Break(BadDrives::random(&self.rng), DriveFault::random(&self.rng)),
             17 | 18 => Step::Mend,
             _ => Step::Restart,
         }

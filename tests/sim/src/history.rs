@@ -17,10 +17,11 @@ use futures::FutureExt;
 use objstore_base::{ErrorKind, Result};
 use objstore_env::sim::{Effect, Fault, Ops, SimDisk, SimRng, Survival, When};
 use objstore_env::{Clock, FailAction, Failpoints, Rng};
+use objstore_pool::HealReport;
 use tests_model::Model;
 use tests_model::compare::{Depth, Tree, difference, dump};
 
-use crate::drives::break_drive;
+use crate::drives::{BadDrives, break_drives};
 use crate::execute::{Nodes, Outcome, execute};
 use crate::generate::{Generator, Known, Step};
 use crate::op::{Action, Key, Op, Via};
@@ -73,8 +74,8 @@ pub struct History {
     owed: BTreeMap<Key, Vec<u64>>,
     /// The position in the order of commits up to which everything is acknowledged.
     acknowledged: usize,
-    /// The drive that is bad: until everything it missed is made good it stays the only one.
-    broken: Option<usize>,
+    /// The drives that are bad: until everything they missed is made good they stay the only ones.
+    broken: Option<BadDrives>,
     /// The disk under the journal ignores syncs.
     lying: bool,
     log: Vec<String>,
@@ -262,24 +263,36 @@ impl History {
             }
             Step::Pass(duration) => self.store.world().pass(duration),
             Step::JumpWall(nanos) => self.store.world().clock().jump_wall(nanos),
-            Step::Break(drive, fault) => {
-                let drive = *self.broken.get_or_insert(drive);
-                break_drive(self.store.disk(), drive, fault);
+            Step::Break(drives, fault) => {
+                let drives = *self.broken.get_or_insert(drives);
+                break_drives(self.store.disk(), drives, fault);
                 self.lie();
             }
             Step::Mend => {
                 self.store.disk().clear_faults();
                 self.lie();
                 self.broken = None;
-                // The pool has not trusted the drive for a while.
+                // The pool has not trusted the drives for a while.
                 self.store.world().pass(SUSPICION);
                 let pool = self.store.pool().clone();
                 let healed = self.wait("heal", pool.heal(|_| {}));
+                if let Some(Ok(report)) = &healed {
+                    self.check_heal(report);
+                }
                 self.background("heal", healed.map(|healed| healed.map(drop)));
             }
             Step::Restart => self.restart(),
             Step::Crash(survival) => self.crash(survival),
             Step::Doom(changes) => self.store.disk().power_off_after(changes),
+        }
+    }
+
+    /// Good drives leave nothing to be healed, but for what a put that a crash cut short left: too little to be read.
+    fn check_heal(&self, report: &HealReport) {
+        let is_remnant = |(_, why): &(String, String)| why.contains("shards are good, 4 are needed");
+        let done = report.drives_away.is_empty() && report.failures.iter().all(is_remnant);
+        if !done && !self.store.disk().is_off() {
+            self.fail(&format!("a heal of good drives is not complete: {report:?}"));
         }
     }
 
