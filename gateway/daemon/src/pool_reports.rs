@@ -21,6 +21,7 @@ pub(crate) fn pool_report(status: &PoolStatus, capacity: objstore_base::Capacity
         capacity_bytes: capacity.total,
         free_bytes: capacity.free,
         heal_pending: status.missing_blobs,
+        displaced_shards: status.displaced_shards,
         heal_list_lost,
         drives: status.drives.iter().map(drive_report).collect(),
     }
@@ -58,6 +59,7 @@ pub(crate) fn heal_outcome(report: HealReport) -> HealOutcome {
         blobs_checked: report.blobs_checked,
         blobs_healed: report.blobs_healed,
         shards_rebuilt: report.shards_rebuilt,
+        shards_moved: report.shards_moved,
         drives_initialised: report.drives_initialised,
         drives_away: report.drives_away,
         blobs_failed: report.blobs_failed,

@@ -52,6 +52,9 @@ pub(crate) struct PoolReport {
     pub(crate) free_bytes: u64,
     /// Blobs on the heal list.
     pub(crate) heal_pending: u64,
+    /// Shards that lie beside others of their blob on one drive, because their own drive was away.
+    #[serde(default)]
+    pub(crate) displaced_shards: u64,
     /// The heal list was lost, and no heal has looked at every blob since.
     #[serde(default)]
     pub(crate) heal_list_lost: bool,
@@ -65,6 +68,9 @@ pub(crate) struct HealOutcome {
     pub(crate) blobs_checked: u64,
     pub(crate) blobs_healed: u64,
     pub(crate) shards_rebuilt: u64,
+    /// Shards that lay beside others and have a drive of their own again.
+    #[serde(default)]
+    pub(crate) shards_moved: u64,
     /// Drives that were made anew.
     pub(crate) drives_initialised: Vec<String>,
     /// Drives that stay away, with the reason.
@@ -275,7 +281,14 @@ impl PoolReport {
             }
             0 if self.health == Health::Ok => line(&mut out, "to heal", "nothing"),
             0 => line(&mut out, "to heal", "not known: run `tidegate pool heal` when the drives are back"),
-            blobs => line(&mut out, "to heal", &format!("{blobs} blobs: `tidegate pool heal`")),
+            blobs => {
+                let doubled = match self.displaced_shards {
+                    0 => String::new(),
+                    shards => format!(" ({shards} of their shards share a drive with another)"),
+                };
+                let less = "until then they bear the loss of one drive less";
+                line(&mut out, "to heal", &format!("{blobs} blobs{doubled}, {less}: `tidegate pool heal`"));
+            }
         }
         out
     }
@@ -422,8 +435,8 @@ impl HealOutcome {
     pub(crate) fn text(&self) -> String {
         let mut out = String::new();
         let healed = format!(
-            "{} blobs ({} shards rebuilt); {} blobs read back whole",
-            self.blobs_healed, self.shards_rebuilt, self.blobs_checked
+            "{} blobs ({} shards rebuilt, {} moved to drives of their own); {} blobs read back whole",
+            self.blobs_healed, self.shards_rebuilt, self.shards_moved, self.blobs_checked
         );
         line(&mut out, "healed", &healed);
         for drive in &self.drives_initialised {
