@@ -181,13 +181,7 @@ fn config(options: &MountOptions) -> Result<Config> {
 /// With what to do: load the module, install the helper, run as root.
 pub fn check_device() -> Result<()> {
     const OP: &str = "open";
-    let by_helper = !geteuid().is_root() && mount_helper().is_some();
-    let opened = match host::open_fuse_device() {
-        // The helper opens it with its own rights.
-        Err(error) if by_helper && error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
-        opened => opened,
-    };
-    opened.map(drop).map_err(|error| {
+    host::open_fuse_device().map(drop).map_err(|error| {
         let advice = match error.raw_os_error() {
             Some(libc::ENOENT) => {
                 "FUSE is not there: load it with `modprobe fuse` (in a container: pass the device in)"
