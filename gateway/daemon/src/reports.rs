@@ -155,6 +155,9 @@ pub(crate) struct StatusReport {
     pub(crate) cache_bytes_max: u64,
     /// Removed files that are still open.
     pub(crate) orphans: u64,
+    /// Reads that the journal's disk failed and the pool answered, since the start.
+    #[serde(default)]
+    pub(crate) local_read_failures: u64,
     /// Places that are nearly full, each with what to do.
     pub(crate) full: Vec<String>,
     pub(crate) pool: PoolReport,
@@ -324,6 +327,14 @@ impl StatusReport {
             (None, None) => {}
         }
         line(&mut out, "cache", &format!("{} of {}", show_bytes(self.cache_bytes), show_bytes(self.cache_bytes_max)));
+        if self.local_read_failures > 0 {
+            let reads = self.local_read_failures;
+            line(
+                &mut out,
+                "",
+                &format!("the journal's disk failed {reads} reads; the pool answered them: replace the disk"),
+            );
+        }
         for full in &self.full {
             line(&mut out, "full", full);
         }

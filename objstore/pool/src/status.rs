@@ -67,6 +67,8 @@ pub struct PoolStatus {
     pub m: usize,
     pub epoch: u64,
     pub drives: Vec<DriveStatus>,
+    /// Drives without which the pool takes no new blobs.
+    pub drives_min: usize,
     /// Shards on the heal list, those of them that are there but beside another on one drive, of how many blobs, and
     /// deletions that wait for a drive.
     pub missing_shards: u64,
@@ -169,6 +171,7 @@ impl Inner {
             epoch: self.config.epoch,
             drives: drives.collect(),
             missing_shards: missing + displaced,
+            drives_min: self.config.drives_min(),
             displaced_shards: displaced,
             missing_blobs: debts.len() as u64,
             pending_deletions: self.heal_log.deleted().len() as u64,

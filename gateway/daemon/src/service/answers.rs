@@ -99,6 +99,7 @@ impl Service {
             cache_bytes: self.cache_bytes(&upload),
             cache_bytes_max: self.settings.cache_bytes_max,
             orphans: engine.orphans,
+            local_read_failures: engine.local_read_failures,
             full: self.full(upload.band, &pool),
             pool,
         })

@@ -61,7 +61,7 @@ impl Service {
     pub(crate) fn obstacle_of(&self, status: &PoolStatus) -> Option<String> {
         let upload = self.engine.write_back().status();
         let waits = format!("{} wait in the journal", show_bytes(upload.dirty_bytes));
-        if let Some(why) = below_quorum(status) {
+        if let Some(why) = too_few_drives(status) {
             return Some(format!("{why}; {waits}"));
         }
         let failing = upload.last_error.filter(|_| matches!(upload.state, UploadState::Retrying(_)));
@@ -71,15 +71,14 @@ impl Service {
 }
 
 /// What a pool says that has too few drives to take a blob.
-pub(crate) fn below_quorum(status: &PoolStatus) -> Option<String> {
+pub(crate) fn too_few_drives(status: &PoolStatus) -> Option<String> {
     let away: Vec<String> = status
         .drives
         .iter()
         .filter(|drive| drive.state == DriveState::Away)
         .map(|drive| drive.path.display().to_string())
         .collect();
-    // One more than a read needs, so that a single loss after a put costs nothing.
-    let needed = if status.m == 0 { status.k } else { status.k + 1 };
+    let needed = status.drives_min;
     let there = status.drives.len() - away.len();
     if there >= needed {
         return None;
@@ -122,7 +121,9 @@ mod tests {
             m,
             epoch: 1,
             drives: (0..).zip(states).map(drive).collect(),
+            drives_min: if m == 0 { k } else { (k + m).div_ceil(m) },
             missing_shards: 0,
+            displaced_shards: 0,
             missing_blobs: 0,
             pending_deletions: 0,
             reconstructed_reads: 0,
@@ -132,15 +133,16 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_below_its_quorum_names_the_drives_and_what_to_do() {
+    fn a_pool_with_too_few_drives_names_them_and_what_to_do() {
         use DriveState::{Away, Ok, Suspect};
-        assert_eq!(below_quorum(&status(4, 2, &[Ok, Ok, Ok, Ok, Suspect, Away])), None);
-        let said = below_quorum(&status(4, 2, &[Away, Ok, Ok, Ok, Ok, Away])).expect("4 of 5 needed");
-        assert!(said.contains("2 of 6") && said.contains("/disk0, /disk5") && said.contains("5 are needed"), "{said}");
+        assert_eq!(too_few_drives(&status(4, 2, &[Ok, Ok, Ok, Ok, Suspect, Away])), None);
+        assert_eq!(too_few_drives(&status(4, 2, &[Away, Ok, Ok, Ok, Ok, Away])), None, "the others take their shards");
+        let said = too_few_drives(&status(2, 1, &[Away, Ok, Ok])).expect("2 of 3 needed");
+        assert!(said.contains("1 of 3") && said.contains("(/disk0)") && said.contains("3 are needed"), "{said}");
         assert!(said.contains("pool heal"), "{said}");
-        let said = below_quorum(&status(4, 2, &[Away, Away, Away, Ok, Ok, Ok])).expect("3 of 5 needed");
-        assert!(!said.contains("pool heal"), "three lost drives cannot be made anew: {said}");
-        assert_eq!(below_quorum(&status(2, 0, &[Ok, Ok])), None);
-        assert!(below_quorum(&status(1, 0, &[Away])).is_some());
+        let said = too_few_drives(&status(4, 2, &[Away, Away, Away, Away, Ok, Ok])).expect("2 of 3 needed");
+        assert!(!said.contains("pool heal"), "four lost drives cannot be made anew: {said}");
+        assert_eq!(too_few_drives(&status(2, 0, &[Ok, Ok])), None);
+        assert!(too_few_drives(&status(1, 0, &[Away])).is_some());
     }
 }
