@@ -1,0 +1,348 @@
+//! One connection: reads records, answers calls, sends replies, all on one task.
+//!
+//! A call whose future is ready at its first poll costs no task, no channel and no wake-up. One that is not becomes a
+//! task whose reply comes back over the [`Desk`]. While the client owes reads of its replies, has too many calls in
+//! flight, or wants memory that others hold, it is not read: TCP slows it down, and nobody else.
+
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use objstore_base::BoxFuture;
+use parking_lot::Mutex;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+
+use crate::message::{Answer, NotACall, take_call};
+use crate::outbox::Outbox;
+use crate::program::{Call, Program, Refusal};
+use crate::record::{Broken, Records};
+use crate::server::{Open, Phase, Shared};
+use crate::xdr::{Body, Decoder};
+
+/// Replies a client may leave unread before its calls wait: two of the largest READs and their neighbours.
+const BACKLOG_BYTES_MAX: usize = 4 << 20;
+/// Less progress than this does not prolong a client's time to take its replies.
+const PROGRESS_BYTES: usize = 64 << 10;
+/// Rounds without a wait after which other tasks get their turn.
+const ROUNDS_MAX: u32 = 32;
+
+type Outcome = Result<Body, Refusal>;
+
+/// Where tasks lay down their replies.
+#[derive(Default)]
+struct Desk {
+    finished: Mutex<Vec<(u32, Outcome)>>,
+    arrived: Notify,
+}
+
+/// Why a connection ends.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The client left, was idle, or the server drains.
+    Quiet,
+    NotRpc,
+    Broken(Broken),
+    Slow(&'static str),
+}
+
+pub(crate) struct Connection {
+    stream: TcpStream,
+    shared: Arc<Shared>,
+    phase: watch::Receiver<Phase>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    records: Records,
+    outbox: Outbox,
+    desk: Arc<Desk>,
+    inflight: usize,
+    /// The client has sent its last byte.
+    eof: bool,
+    permit: Option<OwnedSemaphorePermit>,
+    permit_wait: Option<BoxFuture<'static, Option<OwnedSemaphorePermit>>>,
+    timer: Option<(Duration, BoxFuture<'static, ()>)>,
+    partial_since: Option<Duration>,
+    unsent_since: Option<Duration>,
+    progress: usize,
+    /// A call came since `called_at` was set; the clock is read once per wait, not per call.
+    called: bool,
+    called_at: Duration,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream, peer: SocketAddr, local: SocketAddr, shared: Arc<Shared>) -> Self {
+        let now = shared.hooks.clock.monotonic();
+        Self {
+            stream,
+            phase: shared.phase.subscribe(),
+            peer,
+            local,
+            records: Records::new(shared.limits.record_bytes_max),
+            outbox: Outbox::default(),
+            desk: Arc::default(),
+            inflight: 0,
+            eof: false,
+            permit: None,
+            permit_wait: None,
+            timer: None,
+            partial_since: None,
+            unsent_since: None,
+            progress: 0,
+            called: false,
+            called_at: now,
+            shared,
+        }
+    }
+
+    pub(crate) async fn serve(mut self) -> End {
+        let mut rounds = 0;
+        loop {
+            let phase = *self.phase.borrow_and_update();
+            if phase == Phase::Killed {
+                return End::Quiet;
+            }
+            match self.turn(phase) {
+                Err(end) => return end,
+                Ok(true) if rounds < ROUNDS_MAX => rounds += 1,
+                Ok(true) => {
+                    rounds = 0;
+                    tokio::task::yield_now().await;
+                }
+                Ok(false) => {
+                    rounds = 0;
+                    if let Err(end) = self.wait(phase).await {
+                        return end;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One round without waiting; whether bytes came in, so that another round is worth it.
+    fn turn(&mut self, phase: Phase) -> Result<bool, End> {
+        self.collect();
+        if phase == Phase::Running {
+            self.dispatch()?;
+        }
+        self.send()?;
+        if (self.eof || phase == Phase::Draining) && self.inflight == 0 && self.outbox.bytes() == 0 {
+            return Err(End::Quiet);
+        }
+        self.receive(phase)
+    }
+
+    fn collect(&mut self) {
+        if self.inflight == 0 {
+            return;
+        }
+        let finished = std::mem::take(&mut *self.desk.finished.lock());
+        self.inflight -= finished.len();
+        for (xid, outcome) in finished {
+            self.reply(xid, outcome);
+        }
+    }
+
+    fn reply(&mut self, xid: u32, outcome: Outcome) {
+        match outcome {
+            Ok(body) => self.outbox.answer(xid, Answer::Success, Some(body)),
+            Err(refusal) => {
+                if let Some(answer) = Answer::of(refusal) {
+                    self.outbox.answer(xid, answer, None);
+                }
+            }
+        }
+    }
+
+    fn may_call(&self) -> bool {
+        self.inflight < self.shared.limits.inflight_per_connection && self.outbox.bytes() < BACKLOG_BYTES_MAX
+    }
+
+    fn may_read(&self, phase: Phase) -> bool {
+        phase == Phase::Running
+            && !self.eof
+            && self.may_call()
+            && (self.permit.is_some() || self.records.wants().is_none())
+    }
+
+    fn dispatch(&mut self) -> Result<(), End> {
+        while self.may_call() {
+            let Some(record) = self.records.next().map_err(End::Broken)? else { break };
+            self.partial_since = None;
+            self.called = true;
+            let permit = self.permit.take();
+            self.answer(record, permit)?;
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, record: Bytes, permit: Option<OwnedSemaphorePermit>) -> Result<(), End> {
+        let mut args = Decoder::new(record);
+        let head = match take_call(&mut args) {
+            Ok(head) => head,
+            Err(NotACall::Garbage) => return Err(End::NotRpc),
+            Err(NotACall::Refused(xid, answer)) => {
+                self.outbox.answer(xid, answer, None);
+                return Ok(());
+            }
+        };
+        let program = match self.shared.find(head.program, head.version) {
+            Ok(program) => program,
+            Err(answer) => {
+                self.outbox.answer(head.xid, answer, None);
+                return Ok(());
+            }
+        };
+        let (xid, version, procedure) = (head.xid, head.version, head.procedure);
+        let (peer, local) = (self.peer, self.local);
+        let call = Call { xid, version, procedure, peer, local, auth: head.auth, args };
+        match begin(program, call) {
+            Begun::Ready(outcome) => self.reply(xid, outcome),
+            Begun::Pending(future) => self.spawn(xid, future, permit),
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, xid: u32, future: BoxFuture<'static, Outcome>, permit: Option<OwnedSemaphorePermit>) {
+        self.inflight += 1;
+        let (desk, open, mut killed) = (self.desk.clone(), Open::new(&self.shared), self.shared.phase.subscribe());
+        let task = async move {
+            let outcome = tokio::select! {
+                outcome = AssertUnwindSafe(future).catch_unwind() => outcome.unwrap_or(Err(Refusal::SystemError)),
+                _ = killed.wait_for(|phase| *phase == Phase::Killed) => Err(Refusal::Drop),
+            };
+            desk.finished.lock().push((xid, outcome));
+            desk.arrived.notify_one();
+            drop((permit, open));
+        };
+        // Not joined one by one: the server counts it through `open` and waits for the count.
+        drop(self.shared.hooks.tasks.spawn("rpc call", task.boxed()));
+    }
+
+    fn send(&mut self) -> Result<(), End> {
+        if self.outbox.bytes() == 0 {
+            return Ok(());
+        }
+        self.progress += self.outbox.send(&self.stream).map_err(|_| End::Quiet)?;
+        if self.outbox.bytes() == 0 || self.progress >= PROGRESS_BYTES {
+            self.unsent_since = None;
+            self.progress = 0;
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, phase: Phase) -> Result<bool, End> {
+        if !self.may_read(phase) {
+            return Ok(false);
+        }
+        match self.stream.try_read_buf(self.records.room()) {
+            Ok(0) => {
+                self.eof = true;
+                Ok(true)
+            }
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(false),
+            Err(_) => Err(End::Quiet),
+        }
+    }
+
+    /// Until there is something to do; ends the connection where the client has used up its time.
+    async fn wait(&mut self, phase: Phase) -> Result<(), End> {
+        self.records.rest();
+        self.outbox.rest();
+        let reads = self.may_read(phase);
+        self.ask_for_memory(phase);
+        self.arm(reads)?;
+        let writes = self.outbox.bytes() > 0;
+        let interest = match (reads, writes) {
+            (true, true) => Interest::READABLE | Interest::WRITABLE,
+            (false, true) => Interest::WRITABLE,
+            _ => Interest::READABLE,
+        };
+        let asked = self.permit_wait.is_some();
+        let timer = &mut self.timer.as_mut().expect("armed above").1;
+        tokio::select! {
+            biased;
+            ready = self.stream.ready(interest), if reads || writes => {
+                ready.map_err(|_| End::Quiet)?;
+            }
+            () = self.desk.arrived.notified() => {}
+            permit = async { self.permit_wait.as_mut().expect("asked").await }, if asked => {
+                self.permit_wait = None;
+                self.permit = permit;
+            }
+            _ = self.phase.changed() => {}
+            () = timer => self.timer = None,
+        }
+        Ok(())
+    }
+
+    /// A record longer than the free chunk waits for its share of the memory of all, in turn with the others, and for
+    /// all of it at once: whoever holds a share can finish.
+    fn ask_for_memory(&mut self, phase: Phase) {
+        if phase != Phase::Running || self.permit.is_some() || self.permit_wait.is_some() || !self.may_call() {
+            return;
+        }
+        if let Some(bytes) = self.records.wants() {
+            let bytes = u32::try_from(bytes.min(self.shared.limits.inflight_bytes_total)).unwrap_or(u32::MAX);
+            let budget = self.shared.budget.clone();
+            self.permit_wait = Some(budget.acquire_many_owned(bytes).map(Result::ok).boxed());
+        }
+    }
+
+    /// Sets the timer for the first of the client's deadlines.
+    fn arm(&mut self, reads: bool) -> Result<(), End> {
+        let limits = &self.shared.limits;
+        let now = self.shared.hooks.clock.monotonic();
+        // Only what the client owes counts: not the time in which it is not read.
+        let owes = reads && self.records.is_partial();
+        self.partial_since = owes.then(|| self.partial_since.unwrap_or(now));
+        if self.outbox.bytes() > 0 {
+            self.unsent_since.get_or_insert(now);
+        }
+        if self.called || self.inflight > 0 || self.permit_wait.is_some() {
+            self.called = false;
+            self.called_at = now;
+        }
+        let deadlines = [
+            (self.partial_since.map(|at| at + limits.request_read_timeout), End::Slow("did not finish a request")),
+            (self.unsent_since.map(|at| at + limits.reply_write_timeout), End::Slow("did not take its replies")),
+            (Some(self.called_at + limits.idle), End::Quiet),
+        ];
+        let (mut first, mut reason) = (Duration::MAX, End::Quiet);
+        for (at, end) in deadlines {
+            if let Some(at) = at.filter(|at| *at < first) {
+                (first, reason) = (at, end);
+            }
+        }
+        if first <= now {
+            return Err(reason);
+        }
+        if self.timer.as_ref().is_none_or(|(at, _)| first < *at) {
+            self.timer = Some((first, self.shared.hooks.clock.sleep(first - now)));
+        }
+        Ok(())
+    }
+}
+
+/// Ready with the outcome, or the future that goes on.
+enum Begun {
+    Ready(Outcome),
+    Pending(BoxFuture<'static, Outcome>),
+}
+
+/// The first poll. Its waker does nothing: a future that is not ready is polled again by the task it is moved to.
+fn begin(program: Arc<dyn Program>, call: Call) -> Begun {
+    let begun = catch_unwind(AssertUnwindSafe(|| {
+        let mut future = program.call(call);
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => Begun::Ready(outcome),
+            Poll::Pending => Begun::Pending(future),
+        }
+    }));
+    begun.unwrap_or(Begun::Ready(Err(Refusal::SystemError)))
+}
