@@ -54,8 +54,9 @@ impl Records {
     /// Bytes that the record in progress needs beyond the free chunk, by what its header announces (checked already
     /// by `next`), once the free chunk is nearly used up. None where the free chunk will do.
     pub(crate) fn wants(&self) -> Option<usize> {
-        let (length, _) = self.mark()?;
-        let needed = self.assembled.len() + length + MARK_BYTES;
+        let (length, last) = self.mark()?;
+        // How much follows an unfinished record's fragment nobody knows: it gets what the largest would.
+        let needed = if last { self.assembled.len() + length + MARK_BYTES } else { self.record_bytes_max };
         let held = self.assembled.len() + self.buffer.len();
         (needed > CHUNK_BYTES && held * 2 >= CHUNK_BYTES).then_some(needed)
     }

@@ -255,3 +255,27 @@ async fn a_client_hears_why_it_is_refused() {
     let refused = client.call(PROGRAM, 9, 0, &auth, Body::default()).await;
     assert!(matches!(refused, Err(ClientError::Refused([0, 2]))));
 }
+
+fn resident_kib() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h39_two_hundred_unfinished_records_stay_small_and_disturb_nobody() {
+    let site = site(Limits::default()).await;
+    let before = resident_kib();
+    let mut held = Vec::new();
+    for huge in 0..200u32 {
+        let mut stream = site.raw().await;
+        // Half announce 2 GiB, half the largest legal record, of which they send a part.
+        let length = if huge % 2 == 0 { u32::MAX } else { 0x8000_0000 | (1 << 20) };
+        stream.write_all(&length.to_be_bytes()).await.unwrap();
+        // The server may have closed already: that is its answer to the first half.
+        drop(stream.write_all(&[0; 12_000]).await);
+        held.push(stream);
+    }
+    site.client().await.call(PROGRAM, 3, 0, &Auth::None, Body::default()).await.unwrap();
+    assert!(resident_kib() < before + 64 * 1024);
+}
