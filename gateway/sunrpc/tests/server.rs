@@ -279,3 +279,25 @@ async fn h39_two_hundred_unfinished_records_stay_small_and_disturb_nobody() {
     site.client().await.call(PROGRAM, 3, 0, &Auth::None, Body::default()).await.unwrap();
     assert!(resident_kib() < before + 64 * 1024);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h37_thousands_of_idle_connections_leave_a_client_served() {
+    // Both ends of each are descriptors of this process; half of what it may open is enough for the point.
+    let allowed = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap().0;
+    let count = usize::try_from(allowed / 2).unwrap_or(usize::MAX).saturating_sub(200).min(5_000);
+    let site = site(Limits { connections_per_client_max: 6_000, ..Limits::default() }).await;
+    let before = resident_kib();
+    let mut held = Vec::new();
+    for _ in 0..count {
+        let mut stream = site.raw().await;
+        stream.write_all(&[0x80, 0]).await.unwrap();
+        held.push(stream);
+    }
+    let served = async {
+        let mut client = site.client().await;
+        client.call(PROGRAM, 3, 0, &Auth::None, Body::default()).await.unwrap();
+    };
+    timeout(Duration::from_secs(1), served).await.expect("a service within a second");
+    // A half-sent header holds one free chunk at most, of which the pages that were written are resident.
+    assert!(resident_kib() < before + 192 * 1024);
+}
