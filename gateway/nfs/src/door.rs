@@ -1,0 +1,168 @@
+//! [`Door`]: the NFS program. Tells procedures apart, answers repeated calls from the cache of replies.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fs_api::{Credentials, Vfs};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use gateway_sunrpc::xdr::{Decoder, Encoder, Garbage};
+use gateway_sunrpc::{Auth, Body, Call, Program, Refusal};
+
+use crate::credentials::{ManageGids, credentials};
+use crate::duplicates::{DuplicateCache, ReplyJournal, Turn};
+use crate::handle::HandleKey;
+use crate::procedures::{attributes, create, data, directories, names, remove, system};
+use crate::protocol::{NFS_PROGRAM, Procedure, VERSION};
+use crate::request::Request;
+use crate::shares::{Share, Shares};
+use crate::verifier::WriteVerifier;
+
+/// What the daemon hands to the door.
+pub struct DoorOptions {
+    /// 16 secret bytes that stay the same for as long as the store lives.
+    pub secret: [u8; 16],
+    /// A value that no earlier start of this service had.
+    pub start: u64,
+    pub manage_gids: Option<ManageGids>,
+    /// Where completed replies are kept across a restart, if anywhere.
+    pub journal: Option<Arc<dyn ReplyJournal>>,
+}
+
+pub struct Door {
+    vfs: Arc<dyn Vfs>,
+    shares: Arc<Shares>,
+    key: HandleKey,
+    verifier: WriteVerifier,
+    manage_gids: Option<ManageGids>,
+    duplicates: DuplicateCache,
+    requests: AtomicU64,
+}
+
+impl Door {
+    pub fn new(vfs: Arc<dyn Vfs>, shares: Arc<Shares>, options: DoorOptions) -> Arc<Self> {
+        let key = HandleKey::new(options.secret);
+        Arc::new(Self {
+            vfs,
+            shares,
+            duplicates: DuplicateCache::new(key.clone(), options.journal),
+            key,
+            verifier: WriteVerifier::new(options.start),
+            manage_gids: options.manage_gids,
+            requests: AtomicU64::new(0),
+        })
+    }
+
+    /// Replies of an earlier life, before the first call is taken.
+    pub fn duplicates(&self) -> &DuplicateCache {
+        &self.duplicates
+    }
+
+    /// Tells clients to send unstable data again: something below lost writes that it had taken.
+    pub fn unstable_data_lost(&self) {
+        self.verifier.renew();
+    }
+
+    pub(crate) fn vfs(&self) -> &dyn Vfs {
+        self.vfs.as_ref()
+    }
+
+    pub(crate) fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    pub(crate) const fn key(&self) -> &HandleKey {
+        &self.key
+    }
+
+    pub(crate) const fn verifier(&self) -> &WriteVerifier {
+        &self.verifier
+    }
+
+    pub(crate) fn credentials(&self, share: &Share, auth: &Auth) -> Credentials {
+        credentials(share, auth, self.manage_gids.as_ref())
+    }
+
+    async fn answer(self: Arc<Self>, call: Call) -> Result<Body, Refusal> {
+        let procedure = Procedure::from_number(call.procedure).ok_or(Refusal::ProcedureUnavailable)?;
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        let Call { xid, peer, auth, args, .. } = call;
+        let turn = if repeats_differ(procedure) {
+            self.duplicates.turn(xid, procedure, peer, &auth, &args)
+        } else {
+            Turn::Untracked
+        };
+        let request = Request { door: Arc::clone(&self), peer, auth, number };
+        match turn {
+            Turn::Untracked => perform(&request, procedure, args).await,
+            Turn::Answered(body) => Ok(body),
+            Turn::InProgress => Err(Refusal::Drop),
+            // Dropping the ticket unfinished forgets the call, so that a repeat is carried out.
+            Turn::First(ticket) => {
+                let body = perform(&request, procedure, args).await?;
+                ticket.complete(&body);
+                Ok(body)
+            }
+        }
+    }
+}
+
+impl Program for Door {
+    fn number(&self) -> u32 {
+        NFS_PROGRAM
+    }
+
+    fn versions(&self) -> RangeInclusive<u32> {
+        VERSION..=VERSION
+    }
+
+    fn call(self: Arc<Self>, call: Call) -> BoxFuture<'static, Result<Body, Refusal>> {
+        self.answer(call).boxed()
+    }
+}
+
+/// Whether carrying a call out a second time gives another answer, or undoes what came after it (a late WRITE).
+const fn repeats_differ(procedure: Procedure) -> bool {
+    matches!(
+        procedure,
+        Procedure::SetAttr
+            | Procedure::Write
+            | Procedure::Create
+            | Procedure::MkDir
+            | Procedure::SymLink
+            | Procedure::MkNod
+            | Procedure::Remove
+            | Procedure::RmDir
+            | Procedure::Rename
+            | Procedure::Link
+    )
+}
+
+async fn perform(request: &Request, procedure: Procedure, args: Decoder) -> Result<Body, Refusal> {
+    let done = match procedure {
+        Procedure::Null => Ok(Encoder::new().finish()),
+        Procedure::GetAttr => attributes::getattr(request, args).await,
+        Procedure::SetAttr => attributes::setattr(request, args).await,
+        Procedure::Lookup => names::lookup(request, args).await,
+        Procedure::Access => attributes::access(request, args).await,
+        Procedure::ReadLink => names::readlink(request, args).await,
+        Procedure::Read => data::read(request, args).await,
+        Procedure::Write => data::write(request, args).await,
+        Procedure::Create => create::create(request, args).await,
+        Procedure::MkDir => create::mkdir(request, args).await,
+        Procedure::SymLink => create::symlink(request, args).await,
+        Procedure::MkNod => create::mknod(request, args).await,
+        Procedure::Remove => remove::remove(request, args).await,
+        Procedure::RmDir => remove::rmdir(request, args).await,
+        Procedure::Rename => names::rename(request, args).await,
+        Procedure::Link => names::link(request, args).await,
+        Procedure::ReadDir => directories::readdir(request, args).await,
+        Procedure::ReadDirPlus => directories::readdirplus(request, args).await,
+        Procedure::FsStat => system::fsstat(request, args).await,
+        Procedure::FsInfo => system::fsinfo(request, args).await,
+        Procedure::PathConf => system::pathconf(request, args).await,
+        Procedure::Commit => data::commit(request, args).await,
+    };
+    done.map_err(|Garbage| Refusal::GarbageArguments)
+}
