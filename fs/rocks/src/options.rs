@@ -11,6 +11,11 @@ use crate::{RocksConfig, counter};
 /// - `max_bgerror_resume_count=0`: resuming after an error flushes everything, stamped or not; the store fails instead.
 const FROM_TEXT: &str = "avoid_flush_during_shutdown=true;max_bgerror_resume_count=0";
 
+/// A write that sums the operands of a counter may read its value from disk: once per counter and memtable, since the
+/// sum then stands in the memtable. Without this it looks in memory only, gives up where the value lies in a table that
+/// is not cached, and does so at every further write, after a walk over all the operands that pile up.
+const FAMILY_FROM_TEXT: &str = "strict_max_successive_merges=true";
+
 /// Blocks of 8 KiB hold about 60 inode records: half the index of 4 KiB blocks, and a miss still reads little.
 const BLOCK_BYTES: usize = 8 << 10;
 /// Ten bits per key let 1 % of the lookups of absent keys through.
@@ -51,12 +56,12 @@ pub(crate) fn database(config: &RocksConfig) -> Result<Options, rocksdb::Error> 
 }
 
 /// One descriptor per column, and the one of the stamp, which is RocksDB's own `default`.
-pub(crate) fn columns(config: &RocksConfig) -> Vec<ColumnFamilyDescriptor> {
+pub(crate) fn columns(config: &RocksConfig) -> Result<Vec<ColumnFamilyDescriptor>, rocksdb::Error> {
     let cache = Cache::new_lru_cache(config.block_cache_bytes);
     let names = Column::ALL.into_iter().map(|column| (column.name(), bloom(column)));
     names
         .chain([(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, Bloom::No)])
-        .map(|(name, bloom)| ColumnFamilyDescriptor::new(name, family(config, &cache, bloom)))
+        .map(|(name, bloom)| Ok(ColumnFamilyDescriptor::new(name, family(config, &cache, bloom)?)))
         .collect()
 }
 
@@ -76,8 +81,8 @@ const fn bloom(column: Column) -> Bloom {
     }
 }
 
-fn family(config: &RocksConfig, cache: &Cache, bloom: Bloom) -> Options {
-    let mut options = Options::default();
+fn family(config: &RocksConfig, cache: &Cache, bloom: Bloom) -> Result<Options, rocksdb::Error> {
+    let mut options = Options::default().get_options_from_string(FAMILY_FROM_TEXT)?;
     options.set_merge_operator_associative(counter::NAME, counter::add);
     options.set_max_successive_merges(SUCCESSIVE_MERGES_MAX);
     options.set_write_buffer_size(config.write_buffer_bytes_max);
@@ -94,7 +99,7 @@ fn family(config: &RocksConfig, cache: &Cache, bloom: Bloom) -> Options {
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_bottommost_compression_type(DBCompressionType::Zstd);
     options.set_block_based_table_factory(&table(cache, bloom));
-    options
+    Ok(options)
 }
 
 fn table(cache: &Cache, bloom: Bloom) -> BlockBasedOptions {

@@ -59,7 +59,8 @@ impl RocksStore {
         let path = path.as_ref().to_path_buf();
         refuse_without_current(&path)?;
         let options = options::database(config).map_err(|e| map(OP, &path, e))?;
-        let db = DB::open_cf_descriptors(&options, &path, options::columns(config)).map_err(|e| map(OP, &path, e))?;
+        let columns = options::columns(config).map_err(|e| map(OP, &path, e))?;
+        let db = DB::open_cf_descriptors(&options, &path, columns).map_err(|e| map(OP, &path, e))?;
         let read = |key| db.get(key).map_err(|e| map(OP, &path, e));
         let lsn = stamp::decode(&path, read(stamp::LSN_KEY)?.as_deref(), read(stamp::UNSTAMPED_KEY)?.as_deref())?;
         let mut writing = WriteOptions::default();

@@ -77,7 +77,12 @@ fn options_given_as_text_have_arrived() {
             .then(|| std::fs::read_to_string(path).unwrap())
     });
     let written = written.unwrap();
-    for line in ["avoid_flush_during_shutdown=true", "max_bgerror_resume_count=0", "atomic_flush=true"] {
+    for line in [
+        "avoid_flush_during_shutdown=true",
+        "max_bgerror_resume_count=0",
+        "atomic_flush=true",
+        "strict_max_successive_merges=true",
+    ] {
         assert!(written.contains(line), "{line}");
     }
 }
