@@ -135,10 +135,14 @@ impl Journal {
         self.segments.read().values().map(|s| s.body.read().file_bytes).sum()
     }
 
+    /// Bytes appended since the journal was opened.
+    pub fn appended_bytes(&self) -> u64 {
+        self.appended_bytes.load(Ordering::Acquire)
+    }
+
     /// Bytes appended and not synced.
     pub fn unsynced_bytes(&self) -> u64 {
-        let appended = self.appended_bytes.load(Ordering::Acquire);
-        appended.saturating_sub(self.synced_bytes.load(Ordering::Acquire))
+        self.appended_bytes().saturating_sub(self.synced_bytes.load(Ordering::Acquire))
     }
 
     pub fn config(&self) -> &JournalConfig {

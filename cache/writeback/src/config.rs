@@ -18,6 +18,11 @@ pub struct WriteBackConfig {
     /// loss of a machine must never cost more than `upload_delay`, set this to 0.
     pub small_segment_bytes: u64,
     pub small_segment_delay: Duration,
+    /// While writers are busy (they append at least so much) and less than half of `max_dirty_bytes` are dirty, a full
+    /// segment waits up to `busy_delay`: its upload would take the disk and the cores from them, and what they
+    /// overwrite or remove soon need not go up at all.
+    pub busy_bytes_per_s: u64,
+    pub busy_delay: Duration,
     /// Puts that run at a time. Two hide the local work between two puts; more would hold more segments in memory.
     pub uploads_in_flight_max: usize,
     /// The first retry comes after up to `retry_delay_min`, each further one after up to twice as long, at most
@@ -50,6 +55,8 @@ impl WriteBackConfig {
             upload_delay: Duration::from_secs(30),
             small_segment_bytes: 4 << 20,
             small_segment_delay: Duration::from_secs(300),
+            busy_bytes_per_s: 16 << 20,
+            busy_delay: Duration::from_secs(10),
             uploads_in_flight_max: 2,
             retry_delay_min: Duration::from_millis(500),
             retry_delay_max: Duration::from_secs(30),

@@ -112,6 +112,11 @@ impl Pressure {
         }
     }
 
+    /// Whether less than half of the limit is dirty.
+    pub(crate) fn below_half(&self) -> bool {
+        self.level.load(Ordering::Acquire) < self.percent(50)
+    }
+
     pub(crate) fn enqueue(&self) -> Queued<'_> {
         self.queued.fetch_add(1, Ordering::AcqRel);
         Queued(&self.queued)

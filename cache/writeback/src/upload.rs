@@ -12,6 +12,7 @@ use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use objstore_base::{BlobId, BoxFuture, Error, ErrorKind, Result};
 
+use crate::activity::WINDOW;
 use crate::{Band, BuiltBlob, Lineage, WriteBack, build_blob};
 
 /// The worker looks at ages and at the filesystem this often.
@@ -123,6 +124,9 @@ impl WriteBack {
             }
             while puts.len() < self.config.uploads_in_flight_max.max(1) {
                 let Some(segment) = self.next_sealed(queued) else { break };
+                if self.writers_go_first(segment) {
+                    break;
+                }
                 queued = segment;
                 self.began(segment);
                 puts.push_back(Box::pin(self.clone().put_until_done(segment)));
@@ -281,6 +285,24 @@ impl WriteBack {
         let segments = self.journal.segments();
         let first = segments.iter().filter(|s| s.id > after).find(|s| s.state != SegmentState::Uploaded)?;
         (first.state == SegmentState::Sealed).then_some(first.id)
+    }
+
+    /// Whether the sealed `segment` lets writers have the disk a little longer (see `WriteBackConfig::busy_delay`).
+    fn writers_go_first(&self, segment: SegmentId) -> bool {
+        let now = self.env.clock.monotonic();
+        let busy = {
+            let mut activity = self.activity.lock();
+            activity.note(now, self.journal.appended_bytes());
+            activity.busy()
+        };
+        let Some(info) = self.journal.segment(segment) else { return false };
+        let wanted = self.flush_upto.load(Ordering::Acquire) >= info.first_lsn.0
+            || self.pressed.load(Ordering::Acquire)
+            || !self.pressure.below_half()
+            || self.pressure.band() == Band::DiskFull;
+        let age = now.saturating_sub(info.oldest_at);
+        // One that was filled within a window is a burst, whatever the last window saw.
+        !wanted && age < self.config.busy_delay && (busy || age < WINDOW)
     }
 
     /// Seals the active segment where its time has come; `idle` says that nothing is on its way up.

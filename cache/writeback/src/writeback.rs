@@ -14,6 +14,7 @@ use objstore_env::{Env, TaskHandle};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::activity::Activity;
 use crate::disk::DiskGuard;
 use crate::links::Links;
 use crate::pressure::Pressure;
@@ -29,6 +30,7 @@ pub struct WriteBack {
     pub(crate) config: WriteBackConfig,
     pub(crate) pressure: Pressure,
     pub(crate) disk: DiskGuard,
+    pub(crate) activity: Mutex<Activity>,
     pub(crate) progress: Mutex<Progress>,
     pub(crate) reached: watch::Sender<Reached>,
     /// Everything up to here is wanted in the pool now.
@@ -57,6 +59,7 @@ impl WriteBack {
         let links = Arc::new(Links::new(journal.clone()));
         let this = Arc::new(Self {
             pressure: Pressure::new(config.max_dirty_bytes),
+            activity: Mutex::new(Activity::new(config.busy_bytes_per_s)),
             disk: DiskGuard::new(env.clone(), journal.config().dir.clone(), config.disk_reserve),
             env,
             journal,

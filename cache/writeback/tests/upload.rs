@@ -135,6 +135,46 @@ fn flush_waits_while_the_store_is_away_and_takes_over_when_the_worker_stops() {
     assert_eq!(machine.writeback.status().state, UploadState::Stopped);
 }
 
+/// Bursts go to the journal at the disk's full speed; what is uploaded waits for a quiet moment, but not for long.
+#[test]
+fn full_segments_let_busy_writers_go_first() {
+    let config = WriteBackConfig {
+        busy_bytes_per_s: 128 * KIB,
+        busy_delay: 10 * SECOND,
+        max_dirty_bytes: 64 << 20,
+        ..small_config()
+    };
+    let in_pool = |machine: &Machine| machine.writeback.status().totals.segments;
+    let machine = Machine::new(config.clone());
+    machine.writeback.start();
+    let begin = machine.now();
+    let write_until = |end: Duration| {
+        while machine.now() - begin < end {
+            machine.fill(machine.sealed() + 1);
+            machine.world.pass(SECOND);
+        }
+    };
+    write_until(9 * SECOND);
+    assert_eq!(in_pool(&machine), 0, "writers are busy");
+    write_until(14 * SECOND);
+    assert!(in_pool(&machine) > 0, "what has waited for ten seconds goes up, busy or not");
+    assert!(machine.journal.dirty().segments > 3, "the others still wait");
+    machine.world.pass(3 * SECOND);
+    assert_eq!(in_pool(&machine) as usize, machine.sealed(), "it is quiet");
+
+    let machine = Machine::new(config.clone());
+    machine.writeback.start();
+    machine.fill(3);
+    machine.world.run(machine.writeback.flush()).expect("the store is there");
+    assert!(machine.now() < SECOND, "a flush waits for nobody's turn");
+
+    let machine = Machine::new(WriteBackConfig { max_dirty_bytes: 1 << 20, ..config });
+    machine.writeback.start();
+    machine.fill(3);
+    machine.world.pass(SECOND / 2);
+    assert!(in_pool(&machine) > 0, "from half of the limit on uploads run beside writers");
+}
+
 #[test]
 fn a_flush_does_not_wait_out_the_delay_of_an_earlier_failure() {
     let machine = Machine::new(WriteBackConfig {

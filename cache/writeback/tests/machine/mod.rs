@@ -157,10 +157,11 @@ pub struct Machine {
     pub written: Mutex<Vec<(FrameId, Vec<u8>)>>,
 }
 
-/// 4 MiB of dirty data in segments of 256 KiB.
+/// 4 MiB of dirty data in segments of 256 KiB; uploads let nobody go first.
 pub fn small_config() -> WriteBackConfig {
     let disk_reserve = DiskReserve { bytes_min: 0, percent: 0 };
-    WriteBackConfig { small_segment_bytes: 64 * KIB, disk_reserve, ..WriteBackConfig::new(4096 * KIB) }
+    let busy_delay = Duration::ZERO;
+    WriteBackConfig { small_segment_bytes: 64 * KIB, busy_delay, disk_reserve, ..WriteBackConfig::new(4096 * KIB) }
 }
 
 pub fn journal_config() -> JournalConfig {
