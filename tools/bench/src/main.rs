@@ -66,6 +66,8 @@ fn measure(workload: &Workload, site: &Site, local: &Path, options: &Options) ->
             fs::create_dir(&dir).expect("a fresh folder takes a new name");
             let took = timed(workload, &dir, site, options.scale);
             fs::remove_dir_all(&dir).expect("what was written can be removed");
+            // What the mount still uploads must not slow down the next.
+            site.flush();
             took
         });
         pairs.push(pair);
@@ -77,6 +79,7 @@ fn timed(workload: &Workload, dir: &Path, site: &Site, scale: Scale) -> Duration
     (workload.prepare)(dir, scale, site).expect("the preparation works");
     let begin = Instant::now();
     (workload.work)(dir, scale).expect("the workload works");
+    (workload.end)(dir, site).expect("the workload ends");
     begin.elapsed()
 }
 

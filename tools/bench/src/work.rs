@@ -25,6 +25,8 @@ pub struct Workload {
     pub amount: fn(Scale) -> f64,
     pub prepare: fn(&Path, Scale, &Site) -> io::Result<()>,
     pub work: fn(&Path, Scale) -> io::Result<()>,
+    /// The end of the work, timed with it.
+    pub end: fn(&Path, &Site) -> io::Result<()>,
 }
 
 const fn files(scale: Scale) -> f64 {
@@ -49,6 +51,7 @@ pub const WORKLOADS: &[Workload] = &[
         amount: files,
         prepare: nothing,
         work: create_small,
+        end: at_once,
     },
     Workload {
         name: "durable 4 KiB files",
@@ -57,6 +60,7 @@ pub const WORKLOADS: &[Workload] = &[
         amount: durable_files,
         prepare: nothing,
         work: create_durable,
+        end: at_once,
     },
     Workload {
         name: "write and fsync",
@@ -65,8 +69,26 @@ pub const WORKLOADS: &[Workload] = &[
         amount: mib,
         prepare: nothing,
         work: write_large,
+        end: at_once,
     },
-    Workload { name: "cold read", durability: "-", unit: "MiB/s", amount: mib, prepare: cold_file, work: read_large },
+    Workload {
+        name: "write until in the pool",
+        durability: "D3",
+        unit: "MiB/s",
+        amount: mib,
+        prepare: nothing,
+        work: write_large,
+        end: into_the_pool,
+    },
+    Workload {
+        name: "cold read",
+        durability: "-",
+        unit: "MiB/s",
+        amount: mib,
+        prepare: cold_file,
+        work: read_large,
+        end: at_once,
+    },
     Workload {
         name: "cold read from the pool",
         durability: "-",
@@ -74,8 +96,17 @@ pub const WORKLOADS: &[Workload] = &[
         amount: mib,
         prepare: pool_file,
         work: read_large,
+        end: at_once,
     },
-    Workload { name: "warm read", durability: "-", unit: "MiB/s", amount: mib, prepare: warm_file, work: read_large },
+    Workload {
+        name: "warm read",
+        durability: "-",
+        unit: "MiB/s",
+        amount: mib,
+        prepare: warm_file,
+        work: read_large,
+        end: at_once,
+    },
     Workload {
         name: "stat 4 KiB files",
         durability: "-",
@@ -83,8 +114,17 @@ pub const WORKLOADS: &[Workload] = &[
         amount: files,
         prepare: create_prepared,
         work: stat_all,
+        end: at_once,
     },
-    Workload { name: "tar x", durability: "D1", unit: "files/s", amount: files, prepare: make_tar, work: untar },
+    Workload {
+        name: "tar x",
+        durability: "D1",
+        unit: "files/s",
+        amount: files,
+        prepare: make_tar,
+        work: untar,
+        end: at_once,
+    },
     Workload {
         name: "rm -rf",
         durability: "D1",
@@ -92,10 +132,23 @@ pub const WORKLOADS: &[Workload] = &[
         amount: files,
         prepare: create_prepared,
         work: remove_tree,
+        end: at_once,
     },
 ];
 
 fn nothing(_: &Path, _: Scale, _: &Site) -> io::Result<()> {
+    Ok(())
+}
+
+fn at_once(_: &Path, _: &Site) -> io::Result<()> {
+    Ok(())
+}
+
+/// Locally a sync is all there is.
+fn into_the_pool(dir: &Path, site: &Site) -> io::Result<()> {
+    if dir.starts_with(site.mnt()) {
+        site.flush();
+    }
     Ok(())
 }
 
@@ -158,8 +211,8 @@ fn cold_file(dir: &Path, scale: Scale, _: &Site) -> io::Result<()> {
 
 fn pool_file(dir: &Path, scale: Scale, site: &Site) -> io::Result<()> {
     write_large(dir, scale)?;
+    into_the_pool(dir, site)?;
     if dir.starts_with(site.mnt()) {
-        site.flush();
         site.command(&["cache", "drop", "--data"]).arg(site.data()).ok();
     }
     drop_page_cache()
