@@ -16,6 +16,8 @@ use crate::engine::Engine;
 const INDEX_TICK: Duration = Duration::from_secs(1);
 /// How often gathered writes are looked at: well below the second they may wait.
 const GATHER_TICK: Duration = Duration::from_millis(250);
+/// Removed files come many at a time. Freeing them one by one would wake a thread for each of them.
+const ORPHANS_PAUSE: Duration = Duration::from_millis(10);
 /// Segments that a start would have to replay; beyond, the index is flushed although it is small.
 const REPLAY_SEGMENTS_MAX: u64 = 4;
 /// Steps of trimming per tick: deletes of large files give way to the foreground.
@@ -62,7 +64,7 @@ impl Engine {
             async move {
                 while engine.drain_until_empty().await && {
                     let wake = engine.orphans.wake.notified().boxed();
-                    stop.unless_stopped(wake).await
+                    stop.unless_stopped(wake).await && stop.unless_stopped(engine.env.clock.sleep(ORPHANS_PAUSE)).await
                 } {}
             }
             .boxed()
