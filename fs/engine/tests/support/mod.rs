@@ -148,6 +148,8 @@ fn try_open(
     let mut journal = JournalConfig::new(dir.path().join("journal"), [7; 16]);
     journal.create = create;
     journal.segment_bytes = 4 << 20;
+    // Nobody syncs here, and every answer is expected at the first poll.
+    journal.unsynced_bytes_max = u64::MAX;
     let config = EngineConfig::new(journal, WriteBackConfig::new(1 << 30));
     Engine::open(env.clone(), Arc::clone(meta) as _, Arc::clone(pool) as _, config)
 }
