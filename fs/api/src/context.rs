@@ -80,6 +80,14 @@ pub enum Durability {
     Synced,
 }
 
+/// Where a request came from: for accounts and traces, nothing is decided by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// As the door tells its clients apart: an address, an access key.
+    pub client: String,
+    pub share: String,
+}
+
 /// What every operation is called with.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -89,11 +97,13 @@ pub struct Context {
     pub durability: Durability,
     /// How long a wait (a cold read, back-pressure, a busy backend) may take before the operation fails.
     pub patience: Duration,
+    /// `None` where the door has neither clients nor shares.
+    pub origin: Option<Arc<Origin>>,
 }
 
 impl Context {
     /// A buffered request with half a minute of patience.
     pub fn new(request: u64, credentials: Credentials) -> Self {
-        Self { request, credentials, durability: Durability::Buffered, patience: Duration::from_secs(30) }
+        Self { request, credentials, durability: Durability::Buffered, patience: Duration::from_secs(30), origin: None }
     }
 }

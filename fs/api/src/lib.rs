@@ -13,7 +13,7 @@ mod requests;
 mod vfs;
 
 pub use attr::{Attr, FileKind, SetAttr, SetTime, Time};
-pub use context::{Context, Credentials, Durability, Groups};
+pub use context::{Context, Credentials, Durability, Groups, Origin};
 pub use dir::{DirEntry, Listing};
 pub use ids::{Handle, HandleId, Ino, ROOT_INO};
 pub use lock::{LockKind, LockOwner, LockRange, LockRequest, LockSpace, LockWait};

@@ -1,0 +1,3 @@
+//! Tests of the admin interface against the reference model: see `tests/`.
+
+#![forbid(unsafe_code)]
