@@ -3,6 +3,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::DoorId;
+
 /// The supplementary groups of a caller. Where finding them costs a system call they are looked up at the first
 /// decision that depends on them, once.
 #[derive(Clone)]
@@ -97,6 +99,8 @@ pub struct Context {
     pub durability: Durability,
     /// How long a wait (a cold read, back-pressure, a busy backend) may take before the operation fails.
     pub patience: Duration,
+    /// The door it came through, so that the door is not told of its own changes.
+    pub door: DoorId,
     /// `None` where the door has neither clients nor shares.
     pub origin: Option<Arc<Origin>>,
 }
@@ -104,6 +108,13 @@ pub struct Context {
 impl Context {
     /// A buffered request with half a minute of patience.
     pub fn new(request: u64, credentials: Credentials) -> Self {
-        Self { request, credentials, durability: Durability::Buffered, patience: Duration::from_secs(30), origin: None }
+        Self {
+            request,
+            credentials,
+            durability: Durability::Buffered,
+            patience: Duration::from_secs(30),
+            door: DoorId::UNWATCHED,
+            origin: None,
+        }
     }
 }

@@ -11,6 +11,7 @@ mod ids;
 mod lock;
 mod requests;
 mod vfs;
+mod watch;
 
 pub use attr::{Attr, FileKind, SetAttr, SetTime, Time};
 pub use context::{Context, Credentials, Durability, Groups, Origin};
@@ -21,6 +22,7 @@ pub use requests::{
     AccessMask, Created, FallocateMode, NewNode, OpenFlags, RenameMode, SeekFrom, StatFs, Target, XattrMode,
 };
 pub use vfs::Vfs;
+pub use watch::{DoorId, Notice, Registration, Watcher};
 
 /// Longest name of a directory entry, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;

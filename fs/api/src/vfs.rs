@@ -1,13 +1,15 @@
 //! [`Vfs`]: the filesystem as every door calls it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use objstore_base::{BoxFuture, Result};
 
 use crate::{
-    AccessMask, Attr, Context, Created, FallocateMode, Handle, HandleId, Ino, Listing, LockOwner, LockRequest,
-    LockSpace, LockWait, NewNode, OpenFlags, RenameMode, SeekFrom, SetAttr, StatFs, Target, XattrMode,
+    AccessMask, Attr, Context, Created, DoorId, FallocateMode, Handle, HandleId, Ino, Listing, LockOwner, LockRequest,
+    LockSpace, LockWait, NewNode, OpenFlags, Registration, RenameMode, SeekFrom, SetAttr, StatFs, Target, Watcher,
+    XattrMode,
 };
 
 /// Inode-level operations, all of POSIX that a local filesystem offers.
@@ -189,6 +191,9 @@ pub trait Vfs: Send + Sync {
     /// # Durability
     /// D2 for everything completed before the call (`syncfs`).
     fn sync<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<()>>;
+
+    /// Tells `watcher` of every change made through a door other than `door`, until the registration is dropped.
+    fn watch(&self, door: DoorId, watcher: Arc<dyn Watcher>) -> Registration;
 
     /// How long a client may trust attributes and entries without asking again.
     fn attr_lifetime(&self) -> Duration;

@@ -1,6 +1,8 @@
 //! [`Change`]: one atomic change while it is put together, and what the caches have to learn when it is applied.
 
-use fs_api::{Context, Ino};
+use std::ops::Range;
+
+use fs_api::{Context, DoorId, Ino, Notice};
 use fs_meta::{Batch, Column};
 
 use crate::data::Edit;
@@ -15,6 +17,8 @@ pub(crate) struct Change {
     pub(crate) edits: Vec<Edit>,
     pub(crate) inodes: i64,
     pub(crate) bytes: i64,
+    /// The door that it was asked for through.
+    pub(crate) door: Option<DoorId>,
     requests: Vec<u64>,
     request: [u64; 1],
 }
@@ -35,12 +39,44 @@ pub(crate) enum Effect {
     },
     /// What is gathered for the inode goes with it. Not before the change is applied: where it fails the writes stay.
     GatheredGone(Ino),
+    /// These bytes are others now: nothing that a cache of ours holds.
+    Content {
+        ino: Ino,
+        range: Range<u64>,
+    },
+}
+
+/// What those who watch have to hear of an effect.
+pub(crate) enum Told {
+    Attributes(Ino),
+    Content(Ino, Range<u64>),
+    Name(Ino, Box<[u8]>),
+}
+
+impl Told {
+    pub(crate) fn of(effect: &Effect) -> Option<Self> {
+        match effect {
+            Effect::Inode(inode) => Some(Self::Attributes(inode.ino)),
+            Effect::Name { parent, name, .. } => Some(Self::Name(*parent, name.clone())),
+            Effect::Content { ino, range } => Some(Self::Content(*ino, range.clone())),
+            // Its name says it.
+            Effect::InodeGone(_) | Effect::Trim { .. } | Effect::GatheredGone(_) => None,
+        }
+    }
+
+    pub(crate) fn notice(&self) -> Notice<'_> {
+        match self {
+            Self::Attributes(ino) => Notice::Attributes(*ino),
+            Self::Content(ino, range) => Notice::Content { ino: *ino, range: range.clone() },
+            Self::Name(parent, name) => Notice::Name { parent: *parent, name },
+        }
+    }
 }
 
 impl Change {
     /// A change made for the request of `cx`.
     pub(crate) fn new(cx: &Context) -> Self {
-        Self { request: [cx.request], ..Self::background() }
+        Self { door: Some(cx.door), request: [cx.request], ..Self::background() }
     }
 
     /// A change that no request asked for.
@@ -51,6 +87,7 @@ impl Change {
             edits: Vec::new(),
             inodes: 0,
             bytes: 0,
+            door: None,
             requests: Vec::new(),
             request: [0],
         }
@@ -73,6 +110,11 @@ impl Change {
     pub(crate) fn put_inode(&mut self, inode: &Inode) {
         self.batch.put(Column::Inode, &keys::inode(inode.ino), &inode.encode());
         self.effects.push(Effect::Inode(inode.clone()));
+    }
+
+    /// The bytes of `range` are others after it.
+    pub(crate) fn content(&mut self, ino: Ino, range: Range<u64>) {
+        self.effects.push(Effect::Content { ino, range });
     }
 
     /// Adds what `edit` does to extents and their accounts.

@@ -19,17 +19,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cache_journal::{FrameData, FrameId, Journal, Lsn};
 use cache_writeback::WriteBack;
-use fs_api::{Context, Durability, Ino, Time};
+use fs_api::{Context, DoorId, Durability, Ino, Time};
 use fs_meta::{Batch, Column, MetaStore};
 use objstore_base::{BlobStore, Error, ErrorKind, Result};
 use objstore_env::Env;
 use parking_lot::{Mutex, RwLock};
 
 use crate::caches::Caches;
-use crate::change::{Change, Effect};
+use crate::change::{Change, Effect, Told};
 use crate::config::EngineConfig;
 use crate::data::DataState;
 use crate::handles::Handles;
+use crate::hub::Hub;
 use crate::index::Workers;
 use crate::keys;
 use crate::locks::LockTable;
@@ -54,6 +55,7 @@ pub struct Engine {
     pub(crate) handles: Handles,
     pub(crate) orphans: Orphans,
     pub(crate) locks: LockTable,
+    pub(crate) hub: Hub,
     /// Everything that `data` keeps in memory.
     pub(crate) data: DataState,
     pub(crate) renames: Mutex<()>,
@@ -96,7 +98,7 @@ impl Engine {
         if let Some(observer) = self.config.observer.as_ref().filter(|_| !change.requests().is_empty()) {
             observer.committed(appended.lsn.0, change.requests());
         }
-        self.teach(change.effects);
+        self.spread(change.door, change.effects);
         Ok(appended.lsn)
     }
 
@@ -111,6 +113,18 @@ impl Engine {
         self.journal.healthy()
     }
 
+    /// Teaches the caches, then tells those who watch: what they hear of is read again at once.
+    fn spread(&self, door: Option<DoorId>, effects: Vec<Effect>) {
+        match door.filter(|_| self.hub.is_heard(door)) {
+            None => self.teach(effects),
+            Some(door) => {
+                let told: Vec<Told> = effects.iter().filter_map(Told::of).collect();
+                self.teach(effects);
+                told.iter().for_each(|told| self.hub.tell(door, &told.notice()));
+            }
+        }
+    }
+
     fn teach(&self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
@@ -119,6 +133,7 @@ impl Engine {
                 Effect::Name { parent, name, dentry } => self.caches.put_name(parent, &name, dentry),
                 Effect::Trim { ino, from } => self.data.note_trim(ino, from),
                 Effect::GatheredGone(ino) => self.drop_gathered_locked(ino),
+                Effect::Content { .. } => {}
             }
         }
     }
@@ -131,6 +146,7 @@ impl Engine {
 
     /// Waits until `lsn` is durable where the request asks for it.
     pub(crate) async fn settle(&self, cx: &Context, lsn: Lsn) -> Result<()> {
+        self.let_watchers_follow(cx).await;
         match cx.durability {
             Durability::Buffered => Ok(()),
             Durability::Synced => self.journal.commit_async(lsn).await,

@@ -12,6 +12,7 @@ mod config;
 mod data;
 mod engine;
 mod handles;
+mod hub;
 mod index;
 mod inspect;
 mod keys;

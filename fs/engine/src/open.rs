@@ -17,6 +17,7 @@ use crate::config::EngineConfig;
 use crate::data::{self, DataState};
 use crate::engine::Engine;
 use crate::handles::Handles;
+use crate::hub::Hub;
 use crate::index::Workers;
 use crate::locks::LockTable;
 use crate::orphans::Orphans;
@@ -54,6 +55,7 @@ impl Engine {
             handles: Handles::new(),
             orphans: Orphans::new(),
             locks: LockTable::default(),
+            hub: Hub::default(),
             data: DataState::new(&env, &config, Arc::clone(&store)),
             renames: Mutex::new(()),
             gate: RwLock::new(()),

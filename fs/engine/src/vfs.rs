@@ -2,13 +2,14 @@
 //!
 //! For file I/O the handle is looked up and permission decided here; `data` gets a [`FileUse`] and does the rest.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fs_api::{
-    AccessMask, Attr, Context, Created, Durability, FallocateMode, FileKind, Handle, HandleId, Ino, Listing, LockOwner,
-    LockRequest, LockSpace, LockWait, NewNode, OpenFlags, RenameMode, SeekFrom, SetAttr, StatFs, Target, Vfs,
-    XattrMode,
+    AccessMask, Attr, Context, Created, DoorId, Durability, FallocateMode, FileKind, Handle, HandleId, Ino, Listing,
+    LockOwner, LockRequest, LockSpace, LockWait, NewNode, OpenFlags, Registration, RenameMode, SeekFrom, SetAttr,
+    StatFs, Target, Vfs, Watcher, XattrMode,
 };
 use futures::future::{FutureExt, ready};
 use objstore_base::{BoxFuture, Error, ErrorKind, Result};
@@ -17,8 +18,9 @@ use crate::engine::Engine;
 use crate::handles::FileUse;
 use crate::names::Removal;
 
-/// Changes from one door are told to the others' clients within this time.
-const ATTR_LIFETIME: Duration = Duration::from_secs(1);
+/// Changes by other doors are announced to those who watch, so this bounds only what an announcement that was lost (a
+/// client that did not take it for longer than its maker was patient) may cost.
+const ATTR_LIFETIME: Duration = Duration::from_secs(60);
 
 const READ: AccessMask = AccessMask { read: true, write: false, execute: false };
 const WRITE: AccessMask = AccessMask { read: false, write: true, execute: false };
@@ -240,6 +242,10 @@ impl Vfs for Engine {
             Ok(()) => self.journal.commit_async(self.journal.last()),
             Err(e) => ready(Err(e)).boxed(),
         }
+    }
+
+    fn watch(&self, door: DoorId, watcher: Arc<dyn Watcher>) -> Registration {
+        self.hub.watch(door, watcher)
     }
 
     fn attr_lifetime(&self) -> Duration {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fs_api::{
-    AccessMask, Attr, Context, Created, FallocateMode, Handle, HandleId, Ino, Listing, LockOwner, LockRequest,
-    LockSpace, LockWait, NewNode, OpenFlags, RenameMode, SeekFrom, SetAttr, StatFs, Target, Vfs, XattrMode,
+    AccessMask, Attr, Context, Created, DoorId, FallocateMode, Handle, HandleId, Ino, Listing, LockOwner, LockRequest,
+    LockSpace, LockWait, NewNode, OpenFlags, Registration, RenameMode, SeekFrom, SetAttr, StatFs, Target, Vfs, Watcher,
+    XattrMode,
 };
 use futures::FutureExt;
 use objstore_base::{BoxFuture, Error, Result};
@@ -347,6 +348,10 @@ impl Vfs for Observed {
 
     fn sync<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<()>> {
         self.watch(cx, Subject::new(Op::Sync, fs_api::ROOT_INO), self.inner.sync(cx), none)
+    }
+
+    fn watch(&self, door: DoorId, watcher: Arc<dyn Watcher>) -> Registration {
+        self.inner.watch(door, watcher)
     }
 
     fn attr_lifetime(&self) -> Duration {

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{self, Poll, Waker};
 use std::time::Duration;
 
-use fs_api::{Attr, Context, Ino, Vfs};
+use fs_api::{Attr, Context, DoorId, Ino, Vfs};
 use fuser::{Generation, INodeNo, Notifier, ReplyEntry, Request};
 use futures::FutureExt;
 use objstore_base::{Error, Result};
@@ -87,7 +87,7 @@ impl Door {
         let credentials = caller::credentials(request.uid(), request.gid(), request.pid());
         let started = tracing::enabled!(Level::DEBUG).then(|| self.env.clock.monotonic());
         let operation = Operation { name, request: number, ino: ino.0, uid: request.uid(), offset: 0, len: 0, started };
-        (Context::new(number, credentials), operation)
+        (Context { door: DoorId(self.number), ..Context::new(number, credentials) }, operation)
     }
 
     /// Answers `reply` with what `work` gives.

@@ -9,6 +9,7 @@
 
 mod attributes;
 mod caller;
+mod coherence;
 mod convert;
 mod directories;
 mod door;

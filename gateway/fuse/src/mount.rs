@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 
-use fs_api::Vfs;
+use fs_api::{DoorId, Vfs, Watcher};
 use fuser::{Config, MountOption, Session, SessionACL};
 use futures::channel::oneshot;
 use nix::errno::Errno;
@@ -19,6 +19,7 @@ use objstore_env::Env;
 use tokio::runtime::Handle;
 use tracing::debug;
 
+use crate::coherence::Coherence;
 use crate::door::Door;
 use crate::filesystem::REQUEST_BYTES_MAX;
 use crate::host;
@@ -83,6 +84,8 @@ pub fn mount(
     check_device()?;
     let path = point.path().to_path_buf();
     let (config, notifier) = (config(&options)?, Arc::new(OnceLock::new()));
+    let coherence = Coherence::new();
+    let watching = vfs.watch(DoorId(options.door), Arc::clone(&coherence) as Arc<dyn Watcher>);
     let door = Door {
         vfs,
         env: env.clone(),
@@ -98,10 +101,18 @@ pub fn mount(
     if notifier.set(session.notifier()).is_err() {
         return Err(Error::new(ErrorKind::Internal, "mount").entity(path.display()));
     }
+    let telling = {
+        let coherence = Arc::clone(&coherence);
+        env.tasks.blocking(Box::new(move || coherence.run(&notifier)))
+    };
+    drop(env.tasks.spawn("fuse coherence", telling));
     let (sender, ended) = oneshot::channel();
     let serving: BoxFuture<'static, ()> = env.tasks.blocking(Box::new(move || {
         // The receiver is gone only when nobody asks how the session ended.
-        drop(sender.send(session.run()));
+        let ended = session.run();
+        drop(watching);
+        coherence.end();
+        drop(sender.send(ended));
     }));
     drop(env.tasks.spawn("fuse session", serving));
     widen_readahead(&path);

@@ -1,11 +1,13 @@
 //! The model as a [`Vfs`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fs_api::{
-    AccessMask, Attr, Context, Created, FallocateMode, Handle, HandleId, Ino, Listing, LockOwner, LockRequest,
-    LockSpace, LockWait, NewNode, OpenFlags, RenameMode, SeekFrom, SetAttr, StatFs, Target, Vfs, XattrMode,
+    AccessMask, Attr, Context, Created, DoorId, FallocateMode, Handle, HandleId, Ino, Listing, LockOwner, LockRequest,
+    LockSpace, LockWait, NewNode, OpenFlags, Registration, RenameMode, SeekFrom, SetAttr, StatFs, Target, Vfs, Watcher,
+    XattrMode,
 };
 use futures::future::FutureExt;
 use objstore_base::{BoxFuture, Result};
@@ -225,6 +227,11 @@ impl Vfs for Model {
 
     fn sync<'a>(&'a self, _cx: &'a Context) -> BoxFuture<'a, Result<()>> {
         self.run(|_| Ok(()))
+    }
+
+    /// Nobody is told: the model has one door.
+    fn watch(&self, _door: DoorId, _watcher: Arc<dyn Watcher>) -> Registration {
+        Registration::new(|| {})
     }
 
     fn attr_lifetime(&self) -> Duration {

@@ -39,6 +39,7 @@ impl Engine {
                 self.admit_metadata(cx, 0).await?;
             }
             let lsn = self.fallocate_now(cx, file, range, mode)?;
+            self.let_watchers_follow(cx).await;
             if file.sync {
                 self.journal.commit_async(lsn).await?;
             }
@@ -68,7 +69,9 @@ impl Engine {
             }
         };
         self.touch_content(cx, &mut inode, if keep_size { 0 } else { range.end });
-        self.apply_edit(&mut inode, edit, Change::new(cx))
+        let mut change = Change::new(cx);
+        change.content(file.ino, range);
+        self.apply_edit(&mut inode, edit, change)
     }
 
     /// Bytes of `range` that no extent covers.

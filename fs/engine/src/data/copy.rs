@@ -39,6 +39,7 @@ impl Engine {
             let extents = usize::try_from(len / FRAME_BYTES).unwrap_or(usize::MAX).min(self.step_extents());
             self.admit_metadata(cx, extents * EXTENT_RECORD_BYTES).await?;
             let (copied, lsn) = self.copy_now(cx, source, source_offset, target, target_offset, len)?;
+            self.let_watchers_follow(cx).await;
             if let Some(lsn) = lsn.filter(|_| target.sync) {
                 self.journal.commit_async(lsn).await?;
             }
@@ -84,7 +85,9 @@ impl Engine {
                 edit.place(Placed { offset: placed.offset - (from.start + done) + target.start, ..placed });
             }
             self.touch_content(cx, &mut inode, target.end);
-            lsn = Some(self.apply_edit(&mut inode, edit, Change::new(cx))?);
+            let mut change = Change::new(cx);
+            change.content(inode.ino, target);
+            lsn = Some(self.apply_edit(&mut inode, edit, change)?);
             done += step;
         }
         Ok((len, lsn))

@@ -96,6 +96,7 @@ impl Engine {
             change.count_bytes(edit.allocated());
             change.edit(edit);
         }
+        change.content(inode.ino, size.min(inode.size)..u64::MAX);
         inode.size = size;
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use cache_journal::Lsn;
-use fs_api::{Context, FILE_BYTES_MAX, FileKind, Ino};
+use fs_api::{Context, FILE_BYTES_MAX, FileKind, Ino, Notice};
 use futures::future::FutureExt;
 use objstore_base::{BoxFuture, Error, ErrorKind, Result};
 
@@ -50,6 +50,7 @@ impl Engine {
                 synced.await;
             }
             let lsn = self.write_now(cx, file, offset, data)?;
+            self.let_watchers_follow(cx).await;
             self.relieve_gathers().await?;
             if file.sync {
                 self.journal.commit_async(lsn).await?;
@@ -78,6 +79,9 @@ impl Engine {
             return self.store_direct(cx, inode, range, data);
         }
         self.gather_locked(inode, offset, data, cx.request)?;
+        if self.hub.is_heard(Some(cx.door)) {
+            self.hub.tell(cx.door, &Notice::Content { ino: file.ino, range });
+        }
         if file.sync {
             self.flush_gathered_locked(file.ino)?;
         }
@@ -104,6 +108,7 @@ impl Engine {
         change.count_bytes(allocated);
         change.put_inode(&inode);
         change.edit(edit);
+        change.content(inode.ino, range);
         self.apply_frames(&frames, change, &mut |ids, batch| place_frames(ino, &places, ids, batch))
     }
 
