@@ -12,7 +12,8 @@
 //! memory or to the page cache, and a look into the index at most reads a cold block. The one exception is the freezing
 //! of the index, which commits under `gate` what came in since the commit just before.
 //!
-//! The lease of inode numbers (`inos`) is taken before any stripe, and changes the store (4, 5) while held.
+//! The lease of inode numbers (`inos`) is taken before any stripe, and changes the store (4, 5) while held; so does
+//! `setting_changes`, which is taken with none of the others held.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,6 +63,8 @@ pub struct Engine {
     pub(crate) gate: RwLock<()>,
     pub(crate) counters: Counters,
     pub(crate) inos: Mutex<InoLease>,
+    /// One change of settings at a time: two of one name must not be applied side by side.
+    pub(crate) setting_changes: Mutex<()>,
     pub(crate) workers: Workers,
     /// The index refused a batch that the journal holds: memory and log disagree until the next start replays it.
     pub(crate) diverged: AtomicBool,

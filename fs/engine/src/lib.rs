@@ -21,6 +21,7 @@ mod names;
 mod open;
 mod orphans;
 mod records;
+mod settings;
 mod stripes;
 mod system;
 mod vfs;
@@ -30,3 +31,4 @@ pub use data::{Begun, CheckReport, CheckpointReport, Compaction, DamagedFile, Re
 pub use engine::Engine;
 pub use inspect::{EngineStatus, ExtentInfo};
 pub use records::Inode;
+pub use settings::SettingChange;

@@ -61,6 +61,7 @@ impl Engine {
             gate: RwLock::new(()),
             counters: Counters::load(&*meta)?,
             inos: Mutex::new(InoLease::load(&*meta)?),
+            setting_changes: Mutex::new(()),
             workers: Workers::new(),
             diverged: AtomicBool::new(false),
             env,

@@ -146,6 +146,8 @@ fn a_lost_machine_goes_on_elsewhere_and_may_be_lost_again() {
         if generation == 1 {
             world.runtime.block_on(world.engine.checkpoint()).expect("checkpoint");
         }
+        let setting = [crate::SettingChange::put(format!("generation/{generation}"), "kept")];
+        world.runtime.block_on(world.engine.change_settings(&setting)).expect("a setting");
         world.upload();
         // What was never uploaded is lost with the machine, the segment it was about to put included.
         let lost = world.create(&format!("lost-{generation}"));
@@ -155,6 +157,7 @@ fn a_lost_machine_goes_on_elsewhere_and_may_be_lost_again() {
         world = next;
         assert!(report.last_segment >= torn.number);
         assert!(world.try_read(lost, 0, 1).is_err());
+        assert_eq!(world.engine.settings("generation/").expect("settings").len() as u64, generation + 1);
         for (n, ino) in inos.iter().enumerate() {
             let bytes = world.read(*ino, n as u64 + 100, 1000);
             assert!(bytes == noise(n as u64, 1100)[100..], "generation {generation}, file {n}");
