@@ -11,18 +11,18 @@ use std::process::{Command, Stdio};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
-use crate::reports::MountReport;
+use crate::reports::ServingReport;
 
 /// What the service tells the command that started it.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Announcement {
-    Serving(Box<MountReport>),
+    Serving(Box<ServingReport>),
     Failed { exit: Exit, message: String },
 }
 
 /// Starts the service with this process's own arguments and waits for its announcement.
-pub(crate) fn start() -> Result<MountReport, Failure> {
+pub(crate) fn start() -> Result<ServingReport, Failure> {
     let failed = |error: std::io::Error| Failure::refuse("start the service", "this program", error);
     let program = std::env::current_exe().map_err(failed)?;
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();

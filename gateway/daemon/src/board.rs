@@ -1,9 +1,9 @@
-//! The board: what a mount says when it is up.
+//! The board: what a service says when it is up.
 
 use std::path::Path;
 
 use crate::host;
-use crate::reports::{MountReport, line};
+use crate::reports::{ServingReport, line};
 use crate::units::{Code, show_bytes};
 
 /// A drive as the board counts it.
@@ -46,12 +46,18 @@ const fn folders_are(count: usize) -> &'static str {
     if count == 1 { "drive folders is" } else { "drive folders are" }
 }
 
-pub(crate) fn text(report: &MountReport) -> String {
+pub(crate) fn text(report: &ServingReport) -> String {
     let mut out = String::new();
     let made = if report.created { "new store" } else { "store" };
     line(&mut out, made, &report.data.display().to_string());
     line(&mut out, "code", &format!("{}: {}", report.code, report.survives));
-    line(&mut out, "mounted on", &format!(" {} (process {})", report.mountpoint.display(), report.pid));
+    for mountpoint in &report.mounts {
+        line(&mut out, "mounted on", &format!(" {} (process {})", mountpoint.display(), report.pid));
+    }
+    if let Some(nfs) = &report.nfs {
+        line(&mut out, "NFS on", &format!("{} (process {})", nfs.summary(), report.pid));
+        nfs.mounts_into(&mut out);
+    }
     line(
         &mut out,
         "space",
@@ -79,9 +85,18 @@ pub(crate) fn text(report: &MountReport) -> String {
     if let Some(log) = &report.log {
         line(&mut out, "log", &log.display().to_string());
     }
-    let mountpoint = report.mountpoint.display();
-    line(&mut out, "next", &format!("tidegate status {mountpoint}     is everything safe?"));
-    line(&mut out, "", &format!("tidegate umount {mountpoint}     drain into the pool and unmount"));
+    let place = match &report.mountpoint {
+        Some(mountpoint) => mountpoint.display().to_string(),
+        None => format!("--data {}", report.data.display()),
+    };
+    line(&mut out, "next", &format!("tidegate status {place}     is everything safe?"));
+    if let Some(mountpoint) = &report.mountpoint {
+        line(&mut out, "", &format!("tidegate umount {}     drain into the pool and unmount", mountpoint.display()));
+    }
+    if report.nfs.as_ref().is_some_and(|nfs| nfs.shares.is_empty()) {
+        let data = report.data.display();
+        line(&mut out, "", &format!("tidegate share create --data {data} --make /files     export a directory"));
+    }
     out
 }
 

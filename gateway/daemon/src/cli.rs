@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::EXIT_CODES;
 use crate::settings::parse_dirty_bytes;
+use crate::shares::{AckRule, ShareTerms, SquashRule};
 use crate::units::{Code, parse_bytes, parse_duration};
 
 /// One set of files, kept in an erasure-coded pool of drives behind a journal on local disk, mounted as a directory.
@@ -25,7 +26,16 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Mount a store; the first time creates it.
     Mount(MountArgs),
-    /// Bring everything into the pool, then unmount and stop the service.
+    /// Serve what a configuration file says: mounts, NFS, or both; in the foreground, as systemd wants it.
+    Serve(ConfigArgs),
+    /// Write a configuration to start from.
+    Init(ConfigArgs),
+    /// Let the running service read its configuration again; it applies what can change while it serves.
+    Reload(StoreArgs),
+    /// What NFS exports: directories, clients, rules.
+    #[command(subcommand)]
+    Share(ShareCommand),
+    /// Bring everything into the pool, then unmount; the service stops with its last door.
     Umount(UmountArgs),
     /// Is the data safe, what is not in the pool yet, what is full?
     Status(StoreArgs),
@@ -36,8 +46,9 @@ pub(crate) enum Command {
     Pool(PoolCommand),
     /// Bring everything into the pool now and wait for it.
     Flush(StoreArgs),
-    /// Count again everything that the index claims; finds damage that no reader has met yet.
-    Check(StoreArgs),
+    /// Count again everything that the index claims; finds damage that no reader has met yet. With -c: look at a
+    /// configuration.
+    Check(CheckArgs),
     /// Local copies of what is in the pool.
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -45,6 +56,89 @@ pub(crate) enum Command {
     Recover(StoreArgs),
     /// Look whether this machine and this store are fit for service.
     Doctor(StoreArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ShareCommand {
+    /// Export a directory; to this machine only unless clients are named.
+    Create {
+        /// A directory of the store, from its root: photos, or /photos/2024; / is everything.
+        directory: String,
+        /// Make the directory where it is missing.
+        #[arg(long)]
+        make: bool,
+        #[command(flatten)]
+        terms: ShareTermsArgs,
+        #[command(flatten)]
+        store: ShareStoreArgs,
+    },
+    /// All shares, their clients and rules, and how they are mounted.
+    List(ShareStoreArgs),
+    /// Change what is named; clients that have it mounted are judged anew at once.
+    Set {
+        /// The path that clients mount.
+        share: String,
+        #[command(flatten)]
+        terms: ShareTermsArgs,
+        #[command(flatten)]
+        store: ShareStoreArgs,
+    },
+    /// Export it no more; the directory stays.
+    Delete {
+        /// The path that clients mount.
+        share: String,
+        #[command(flatten)]
+        store: ShareStoreArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShareStoreArgs {
+    /// The store's folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShareTermsArgs {
+    /// What clients mount, where it is not the directory's own path.
+    #[arg(long = "as", value_name = "PATH")]
+    path: Option<String>,
+    /// Who may mount it: an address, a network (10.1.0.0/16), or a machine's name; repeat it. Replaces the whole list.
+    #[arg(long = "client", value_name = "CLIENT")]
+    clients: Option<Vec<String>>,
+    /// Nothing can be changed through it.
+    #[arg(long, conflicts_with = "read_write")]
+    read_only: bool,
+    /// It can be written to (the default of a new share).
+    #[arg(long)]
+    read_write: bool,
+    /// Whose identity is replaced by the anonymous user [default: root].
+    #[arg(long, value_enum)]
+    squash: Option<SquashRule>,
+    /// The anonymous user [default: 65534].
+    #[arg(long, value_name = "UID")]
+    anonymous_uid: Option<u32>,
+    /// The anonymous group [default: 65534].
+    #[arg(long, value_name = "GID")]
+    anonymous_gid: Option<u32>,
+    /// When a change of names or attributes is answered [default: synced].
+    #[arg(long, value_enum)]
+    ack: Option<AckRule>,
+}
+
+impl From<ShareTermsArgs> for ShareTerms {
+    fn from(args: ShareTermsArgs) -> Self {
+        Self {
+            path: args.path,
+            clients: args.clients,
+            read_only: (args.read_only || args.read_write).then_some(args.read_only),
+            squash: args.squash,
+            anonymous_uid: args.anonymous_uid,
+            anonymous_gid: args.anonymous_gid,
+            ack: args.ack,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -69,8 +163,9 @@ pub(crate) enum Compression {
     None,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct MountArgs {
+/// The store that is to be served, and how. Of a store that is there, only what can change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct StoreOptions {
     /// The store's folder: journal, index, cache [default: $XDG_DATA_HOME/tidegate or ~/.local/share/tidegate].
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
@@ -80,9 +175,6 @@ pub(crate) struct MountArgs {
     /// New store: a folder for shards, best each on its own disk; repeat it [default: folders inside the store's].
     #[arg(long = "drive", value_name = "DIR")]
     pub(crate) drives: Vec<PathBuf>,
-    /// Serve in this process and log to standard error.
-    #[arg(long)]
-    pub(crate) foreground: bool,
     /// Most local disk that copies of what is in the pool may take, for reading.
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, allow_hyphen_values = true)]
     pub(crate) cache_size: Option<u64>,
@@ -95,11 +187,36 @@ pub(crate) struct MountArgs {
     /// Longest time before new data starts on its way to the pool.
     #[arg(long, value_name = "TIME", value_parser = parse_duration, allow_hyphen_values = true)]
     pub(crate) upload_delay: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MountArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreOptions,
+    /// Serve in this process and log to standard error.
+    #[arg(long)]
+    pub(crate) foreground: bool,
     /// Directory to mount on; empty.
     pub(crate) mountpoint: PathBuf,
     /// This process is the service; it reports to its parent on standard output.
     #[arg(long, hide = true)]
     pub(crate) in_background: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// The configuration [default: $XDG_CONFIG_HOME/tidegate/tidegate.toml, or /etc/tidegate/tidegate.toml].
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// Look at this configuration instead, and start nothing.
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["data", "mountpoint"])]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -136,9 +253,23 @@ mod tests {
     fn command_line_is_consistent_and_documents_its_exit_codes() {
         Cli::command().debug_assert();
         let help = Cli::command().render_long_help().to_string();
-        for part in
-            ["mount", "umount", "status", "info", "pool", "doctor", "flush", "check", "cache", "recover", "3  no store"]
-        {
+        for part in [
+            "mount",
+            "serve",
+            "init",
+            "reload",
+            "share",
+            "umount",
+            "status",
+            "info",
+            "pool",
+            "doctor",
+            "flush",
+            "check",
+            "cache",
+            "recover",
+            "3  no store",
+        ] {
             assert!(help.contains(part), "{part}");
         }
     }
@@ -168,8 +299,8 @@ mod tests {
         .expect("a valid command line");
         assert!(cli.json);
         let Command::Mount(mount) = cli.command else { panic!("mount was asked for") };
-        assert_eq!(mount.drives.len(), 3);
-        assert_eq!(mount.max_dirty, Some(64 << 20));
-        assert_eq!(mount.compression, Some(Compression::Lz4));
+        assert_eq!(mount.store.drives.len(), 3);
+        assert_eq!(mount.store.max_dirty, Some(64 << 20));
+        assert_eq!(mount.store.compression, Some(Compression::Lz4));
     }
 }

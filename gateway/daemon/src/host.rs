@@ -81,6 +81,20 @@ pub(crate) fn read_text(path: &str) -> io::Result<String> {
     std::fs::read_to_string(path)
 }
 
+pub(crate) fn read_file(path: &Path) -> io::Result<String> {
+    std::fs::read_to_string(path)
+}
+
+/// Writes a file that is not there yet, and the folder it lies in.
+pub(crate) fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut file = std::fs::File::create_new(path)?;
+    io::Write::write_all(&mut file, text.as_bytes())?;
+    file.sync_all()
+}
+
 /// Whether a directory holds nothing but what making a filesystem leaves in it.
 pub(crate) fn is_free(directory: &Path) -> io::Result<bool> {
     for entry in std::fs::read_dir(directory)? {

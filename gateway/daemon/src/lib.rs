@@ -1,6 +1,6 @@
 //! The `tidegate` program: its command line, the store's folder, the service that holds everything together.
 //!
-//! Commands are one file each under `cmd/`. `service.rs` opens a store and serves it; `control/` is how commands talk
+//! Commands are one file each under `cmd/`. `service/` opens a store and serves it; `control/` is how commands talk
 //! to a running service. Semantics of files, blobs and protocols live in the crates below; nothing of it is here.
 
 #![forbid(unsafe_code)]
@@ -11,7 +11,9 @@ mod board;
 mod budget;
 mod cli;
 mod cmd;
+mod config;
 mod control;
+mod door_reports;
 mod exit;
 mod failpoints;
 mod host;
@@ -22,8 +24,10 @@ mod reports;
 mod resources;
 mod service;
 mod settings;
+mod shares;
 mod signals;
 mod store;
+mod supervisor;
 mod units;
 
 use std::ffi::OsString;

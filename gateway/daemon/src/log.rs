@@ -26,6 +26,28 @@ const HELD_BYTES_MAX: usize = 64 << 10;
 #[derive(Clone)]
 pub(crate) struct LogTarget(Arc<Mutex<Sink>>);
 
+/// What is logged, while the program runs.
+#[derive(Clone)]
+pub(crate) struct LogFilter(Arc<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>);
+
+impl LogFilter {
+    /// From now on `configured` (or the default) is logged. The environment wins over it.
+    ///
+    /// # Errors
+    /// Where it is no filter.
+    pub(crate) fn set(&self, configured: Option<&str>) -> Result<(), String> {
+        self.0(filter(configured)?)
+    }
+}
+
+fn filter(configured: Option<&str>) -> Result<EnvFilter, String> {
+    match (EnvFilter::try_from_env(FILTER_VARIABLE), configured) {
+        (Ok(filter), _) => Ok(filter),
+        (Err(_), Some(text)) => EnvFilter::try_new(text).map_err(|error| error.to_string()),
+        (Err(_), None) => Ok(EnvFilter::new(FILTER_DEFAULT)),
+    }
+}
+
 enum Sink {
     /// In the foreground.
     Stderr,
@@ -41,15 +63,17 @@ struct RotatedFile {
 }
 
 impl LogTarget {
-    /// Starts logging; once per process.
-    pub(crate) fn start(background: bool) -> Self {
+    /// Starts logging; once per process. `configured` was looked at when the configuration was read.
+    pub(crate) fn start(background: bool, configured: Option<&str>) -> (Self, LogFilter) {
         let sink = if background { Sink::Held(Vec::new()) } else { Sink::Stderr };
         let target = Self(Arc::new(Mutex::new(sink)));
-        let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(FILTER_DEFAULT));
         let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(filter)
+            .with_env_filter(filter(configured).unwrap_or_else(|_| EnvFilter::new(FILTER_DEFAULT)))
             .with_ansi(io::stderr().is_terminal())
-            .with_writer(target.clone());
+            .with_writer(target.clone())
+            .with_filter_reloading();
+        let handle = subscriber.reload_handle();
+        let change = LogFilter(Arc::new(move |filter| handle.reload(filter).map_err(|error| error.to_string())));
         if let Err(error) = subscriber.try_init() {
             eprintln!("tidegate: start logging: {error}");
         }
@@ -60,7 +84,7 @@ impl LogTarget {
                 default(panic);
             }
         }));
-        target
+        (target, change)
     }
 
     /// From here on the log goes to `tidegate.log` in `folder`, standard error with it.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::door_reports::NfsReport;
 use crate::exit::Exit;
 use crate::units::{show_bytes, show_seconds};
 
@@ -130,7 +131,13 @@ pub(crate) struct StatusReport {
     pub(crate) pid: u32,
     pub(crate) uptime_secs: f64,
     pub(crate) data: PathBuf,
-    pub(crate) mountpoint: PathBuf,
+    /// The first of `mounts`.
+    pub(crate) mountpoint: Option<PathBuf>,
+    #[serde(default)]
+    pub(crate) mounts: Vec<PathBuf>,
+    /// The NFS door, where one is open.
+    #[serde(default)]
+    pub(crate) nfs: Option<NfsReport>,
     pub(crate) store_uuid: String,
     pub(crate) code: String,
     pub(crate) survives: String,
@@ -209,13 +216,19 @@ pub(crate) struct InfoReport {
     pub(crate) segments: Vec<SegmentReport>,
 }
 
-/// `mount`, once it serves.
+/// `mount` and `serve`, once they serve.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct MountReport {
+pub(crate) struct ServingReport {
     pub(crate) pid: u32,
     pub(crate) created: bool,
     pub(crate) data: PathBuf,
-    pub(crate) mountpoint: PathBuf,
+    /// The first of `mounts`.
+    pub(crate) mountpoint: Option<PathBuf>,
+    #[serde(default)]
+    pub(crate) mounts: Vec<PathBuf>,
+    /// The NFS door, where one is open.
+    #[serde(default)]
+    pub(crate) nfs: Option<NfsReport>,
     pub(crate) store_uuid: String,
     pub(crate) code: String,
     pub(crate) drives: Vec<PathBuf>,
@@ -310,11 +323,13 @@ impl StatusReport {
         if let Some(single) = self.single_copy() {
             line(&mut out, "", &single);
         }
-        line(
-            &mut out,
-            "mount",
-            &format!("{} (process {}, up {})", self.mountpoint.display(), self.pid, show_seconds(self.uptime_secs)),
-        );
+        let process = format!("(process {}, up {})", self.pid, show_seconds(self.uptime_secs));
+        for mountpoint in &self.mounts {
+            line(&mut out, "mount", &format!("{} {process}", mountpoint.display()));
+        }
+        if let Some(nfs) = &self.nfs {
+            line(&mut out, "NFS", &format!("{} {process}", nfs.summary()));
+        }
         line(
             &mut out,
             "store",

@@ -1,9 +1,9 @@
-//! Sizes and rules of one mount: what the command line says, and what follows from the machine where it says nothing.
+//! Sizes and rules of one service: what the command line or the configuration says, and what follows from the machine where it says nothing.
 
 use std::path::Path;
 use std::time::Duration;
 
-use crate::cli::{Compression, MountArgs};
+use crate::cli::{Compression, StoreOptions};
 use crate::exit::Failure;
 use crate::store::{Room, StoreFile};
 use crate::units::{parse_bytes, show_bytes};
@@ -41,7 +41,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn of(args: &MountArgs, store: &StoreFile, data: &Path) -> Result<Self, Failure> {
+    pub(crate) fn of(args: &StoreOptions, store: &StoreFile, data: &Path) -> Result<Self, Failure> {
         let free = Room::at(data)?.free;
         // What was asked for is kept to; only the default is raised.
         let dirty_bytes_default = (free / DIRTY_PART).clamp(DIRTY_BYTES_MIN, DIRTY_BYTES_DEFAULT);

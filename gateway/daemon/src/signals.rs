@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT ask for an orderly end.
+//! SIGTERM and SIGINT ask for an orderly end, SIGHUP for another look at the configuration.
 //!
 //! They are blocked in every thread and taken by one that waits for them, so that no handler interrupts anything.
 
@@ -7,29 +7,52 @@ use objstore_base::{Error, Result};
 use objstore_env::Env;
 use tokio::sync::mpsc;
 
-/// Blocks the signals that end the service, in this thread and in all it starts from now on.
+/// What SIGHUP means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hangup {
+    /// As to any program: its terminal is gone, and it ends.
+    Ends,
+    Reloads,
+}
+
+/// Signals that came, each kind apart.
+pub(crate) struct Signals {
+    pub(crate) stop: mpsc::Receiver<Signal>,
+    pub(crate) reload: mpsc::Receiver<()>,
+}
+
+/// Blocks the signals that are waited for, in this thread and in all it starts from now on.
 ///
 /// # Errors
 /// Where the mask cannot be set.
-pub(crate) fn block() -> Result<()> {
-    stop_signals().thread_block().map_err(|error| Error::io("block signals", error.into()))
+pub(crate) fn block(hangup: Hangup) -> Result<()> {
+    awaited(hangup).thread_block().map_err(|error| Error::io("block signals", error.into()))
 }
 
 /// Sends each signal that comes; the thread behind it ends with the process.
-pub(crate) fn watch(env: &Env) -> mpsc::Receiver<Signal> {
-    let (sender, receiver) = mpsc::channel(4);
+pub(crate) fn watch(env: &Env, hangup: Hangup) -> Signals {
+    let ((stops, stop), (reloads, reload)) = (mpsc::channel(4), mpsc::channel(1));
     let waiting = env.tasks.blocking(Box::new(move || {
-        while let Ok(signal) = stop_signals().wait() {
-            // A full queue holds an earlier request to stop, which is enough.
-            if sender.try_send(signal).is_err_and(|error| matches!(error, mpsc::error::TrySendError::Closed(_))) {
+        while let Ok(signal) = awaited(hangup).wait() {
+            // A full queue holds an earlier request of the same kind, which is enough.
+            let closed = match signal {
+                Signal::SIGHUP => is_closed(reloads.try_send(())),
+                _ => is_closed(stops.try_send(signal)),
+            };
+            if closed {
                 return;
             }
         }
     }));
     drop(env.tasks.spawn("signals", waiting));
-    receiver
+    Signals { stop, reload }
 }
 
-fn stop_signals() -> SigSet {
-    [Signal::SIGTERM, Signal::SIGINT].into_iter().collect()
+fn is_closed<T>(sent: std::result::Result<(), mpsc::error::TrySendError<T>>) -> bool {
+    sent.is_err_and(|error| matches!(error, mpsc::error::TrySendError::Closed(_)))
+}
+
+fn awaited(hangup: Hangup) -> SigSet {
+    let reload = (hangup == Hangup::Reloads).then_some(Signal::SIGHUP);
+    [Signal::SIGTERM, Signal::SIGINT].into_iter().chain(reload).collect()
 }

@@ -253,7 +253,7 @@ fn service(layout: &Layout) -> Result<Finding, Failure> {
     let store = store::existing(&layout.data)?;
     match ask_for(layout, &Request::Status) {
         Ok(Answer::Status(status)) if status.health == Health::Ok => {
-            Ok(Finding::ok(CHECK, format!("code {}, served at {}", store.code, status.mountpoint.display())))
+            Ok(Finding::ok(CHECK, format!("code {}, served by process {}", store.code, status.pid)))
         }
         Ok(Answer::Status(status)) => Ok(Finding::warn(
             CHECK,

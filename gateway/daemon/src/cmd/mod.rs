@@ -5,27 +5,35 @@ mod check;
 mod doctor;
 mod flush;
 mod info;
+mod init;
 mod mount;
 mod pool;
 mod progress;
 mod recover;
+mod reload;
+mod serve;
+mod share;
 mod status;
 mod umount;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gateway_fuse::{find_mount, our_mounts};
 
 use crate::Outcome;
 use crate::cli::{CacheCommand, Cli, Command, PoolCommand, StoreArgs};
 use crate::exit::{Exit, Failure};
-use crate::host;
 use crate::store::{self, Layout};
+use crate::{config, host};
 
 pub(crate) fn run(cli: Cli) -> Outcome {
     let json = cli.json;
     match cli.command {
         Command::Mount(args) => mount::run(&args, json),
+        Command::Serve(args) => serve::run(&args, json),
+        Command::Init(args) => init::run(&args, json),
+        Command::Reload(args) => reload::run(&args, json),
+        Command::Share(command) => share::run(command, json),
         Command::Umount(args) => umount::run(&args, json),
         Command::Status(args) => status::run(&args, json),
         Command::Info(args) => info::run(&args, json),
@@ -39,7 +47,8 @@ pub(crate) fn run(cli: Cli) -> Outcome {
     }
 }
 
-/// The store a command means: by its folder, by its mount point, the only one mounted here, or the default one.
+/// The store a command means: by its folder, by its mount point, the only one mounted here, the one of the configuration
+/// that `tidegate serve` takes, or the default one.
 fn find_store(args: &StoreArgs) -> Result<Layout, Failure> {
     if let Some(mountpoint) = &args.mountpoint {
         return mounted_at(mountpoint);
@@ -61,9 +70,22 @@ fn find_store(args: &StoreArgs) -> Result<Layout, Failure> {
                 format!("name one of {}", points.join(", ")),
             ));
         }
+        if let Some(data) = configured_store()? {
+            return Ok(Layout::new(data));
+        }
     }
     store::existing(&layout.data)?;
     Ok(layout)
+}
+
+/// The store of the default configuration, where there is one.
+fn configured_store() -> Result<Option<PathBuf>, Failure> {
+    let file = config::find(None)?;
+    if host::metadata(&file).is_err() {
+        return Ok(None);
+    }
+    let options = config::read(&file)?.into_options(&file);
+    options.store.data.map(|data| store::data_folder(Some(&data))).transpose()
 }
 
 fn mounted_at(mountpoint: &Path) -> Result<Layout, Failure> {

@@ -1,4 +1,4 @@
-//! `tidegate umount`: everything into the pool, then the mount goes and the service ends.
+//! `tidegate umount`: everything into the pool, then the mount goes, and the service with its last door.
 
 use gateway_fuse::{Busy, MountEntry, absolute, find_mount, unmount};
 use serde::Serialize;
@@ -26,11 +26,16 @@ struct UmountReport {
     dirty_bytes: Option<u64>,
     /// The pool has everything; null where nobody could say.
     complete: Option<bool>,
+    /// The service goes on with its other doors.
+    goes_on: bool,
 }
 
 impl UmountReport {
     fn text(&self) -> String {
         let point = self.mountpoint.display();
+        if self.goes_on {
+            return format!("{point} unmounted; the service goes on with its other doors");
+        }
         let kept = "safe in the journal on this machine's disk, the only copy: the next `tidegate mount` uploads them";
         match (self.was_dead, self.dirty_bytes, self.complete) {
             (true, ..) => format!(
@@ -49,9 +54,9 @@ impl UmountReport {
 pub(crate) fn run(args: &UmountArgs, json: bool) -> Outcome {
     let entry = our_mount(args)?;
     let was_dead = entry.is_dead();
-    let left = if was_dead {
+    let (left, goes_on) = if was_dead {
         unmount(&entry.point, Busy::Detach)?;
-        None
+        (None, false)
     } else {
         stop(&entry, args.force, json)?
     };
@@ -60,6 +65,7 @@ pub(crate) fn run(args: &UmountArgs, json: bool) -> Outcome {
         was_dead,
         dirty_bytes: left.map(|left| left.dirty_bytes),
         complete: left.map(|left| left.complete),
+        goes_on,
     };
     output::report(&report, json, || report.text());
     Ok(Exit::Ok)
@@ -73,21 +79,23 @@ fn our_mount(args: &UmountArgs) -> Result<MountEntry, Failure> {
     if entry.is_ours() { Ok(entry) } else { Err(not_ours("what is mounted there is not tidegate: use umount(8)")) }
 }
 
-/// What the service left, where it could be asked.
-fn stop(entry: &MountEntry, force: bool, json: bool) -> Result<Option<Left>, Failure> {
+/// What the service left, where it could be asked, and whether it goes on.
+fn stop(entry: &MountEntry, force: bool, json: bool) -> Result<(Option<Left>, bool), Failure> {
     let data = entry
         .data_folder()
         .ok_or_else(|| Failure::refuse("unmount", entry.point.display(), "it names no data folder"))?;
+    let request = Request::Stop { mountpoint: entry.point.clone(), force };
     let mut bar = Bar::new(json, ADVICE);
-    let stopped = ask(&Layout::new(data), &Request::Stop { force }, |step| bar.show(step));
+    let stopped = ask(&Layout::new(data), &request, |step| bar.show(step));
     bar.end();
     match stopped {
-        Ok(Answer::Stopped(left)) => Ok(Some(left)),
+        Ok(Answer::Stopped(left)) => Ok((Some(left), false)),
+        Ok(Answer::Unmounted(left)) => Ok((Some(left), true)),
         Ok(_) => Err(unexpected()),
         // Its control socket is gone, but the mount answers: the kernel's own way ends it as well.
         Err(failure) if failure.exit == Exit::NotRunning => {
             unmount(&entry.point, if force { Busy::Detach } else { Busy::Fail })?;
-            Ok(None)
+            Ok((None, false))
         }
         Err(failure) => Err(failure),
     }

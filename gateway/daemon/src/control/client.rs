@@ -42,7 +42,7 @@ pub(crate) fn ask(layout: &Layout, request: &Request, mut progress: impl FnMut(&
         match serde_json::from_str(&text) {
             Ok(Reply::Progress(step)) => progress(&step),
             Ok(Reply::Done(answer)) => {
-                if matches!(request, Request::Stop { .. }) {
+                if matches!(*answer, Answer::Stopped(_)) {
                     wait_for_end(layout, reader, process)?;
                 }
                 return Ok(*answer);
@@ -96,7 +96,7 @@ fn connect(layout: &Layout) -> Result<UnixStream, Failure> {
         std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => Failure::refuse(
             "talk to the service",
             layout.data.display(),
-            "it does not run: start it with `tidegate mount`",
+            "it does not run: start it with `tidegate serve` or `tidegate mount`",
         )
         .with_exit(Exit::NotRunning),
         std::io::ErrorKind::PermissionDenied => Failure::refuse(

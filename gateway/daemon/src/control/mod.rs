@@ -6,13 +6,17 @@
 mod client;
 mod server;
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
+use crate::door_reports::ReloadReport;
 use crate::exit::Exit;
 use crate::reports::{CheckOutcome, DropOutcome, HealOutcome, InfoReport, Left, PoolReport, Progress, StatusReport};
+use crate::shares::{ShareChanged, ShareList, ShareTerms};
 
 pub(crate) use client::{ask, ask_for};
-pub(crate) use server::{Control, Stop, serve};
+pub(crate) use server::{Control, Stop, Stopped, serve};
 
 /// Longest request or answer line.
 const LINE_BYTES_MAX: usize = 64 << 20;
@@ -29,8 +33,24 @@ pub(crate) enum Request {
     Flush,
     Check,
     CacheDrop,
-    /// Drain, unmount, end.
+    /// Read the configuration again.
+    Reload,
+    ShareList,
+    ShareCreate {
+        directory: String,
+        make: bool,
+        terms: ShareTerms,
+    },
+    ShareSet {
+        share: String,
+        terms: ShareTerms,
+    },
+    ShareDelete {
+        share: String,
+    },
+    /// Drain, unmount, and end where no other door is open.
     Stop {
+        mountpoint: PathBuf,
         force: bool,
     },
 }
@@ -53,6 +73,12 @@ pub(crate) enum Answer {
     Checked(CheckOutcome),
     Dropped(DropOutcome),
     Finished,
+    Reloaded(ReloadReport),
+    Shares(ShareList),
+    ShareChanged(Box<ShareChanged>),
+    /// Unmounted; the service goes on with its other doors.
+    Unmounted(Left),
+    /// Unmounted; the service ends.
     Stopped(Left),
 }
 

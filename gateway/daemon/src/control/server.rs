@@ -31,11 +31,20 @@ pub(crate) trait Control: Send + Sync {
     fn stop_answered(&self);
 }
 
-/// A wish to end the service, with where to say how it went.
+/// A wish to unmount, with where to say how it went.
 pub(crate) struct Stop {
+    pub(crate) mountpoint: PathBuf,
     pub(crate) force: bool,
     pub(crate) progress: mpsc::Sender<Progress>,
-    pub(crate) outcome: tokio::sync::oneshot::Sender<Result<Left, Failure>>,
+    pub(crate) outcome: tokio::sync::oneshot::Sender<Result<Stopped, Failure>>,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopped {
+    pub(crate) left: Left,
+    /// It was the last door: the service ends.
+    pub(crate) ended: bool,
 }
 
 /// Listens on `socket` until the process ends.
@@ -104,7 +113,7 @@ async fn talk(stream: UnixStream, control: Arc<dyn Control>) -> io::Result<()> {
             () = hung_up(&mut reader), if waits => return Ok(()),
         }
     };
-    let stopped = ends && result.is_ok();
+    let stopped = matches!(result, Ok(Answer::Stopped(_)));
     let reply = match result {
         Ok(answer) => Reply::Done(Box::new(answer)),
         Err(Failure { exit, message }) => Reply::Failed { exit, message },

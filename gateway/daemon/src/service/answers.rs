@@ -1,6 +1,7 @@
 //! What the service answers when it is asked.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use cache_journal::{SegmentId, SegmentState};
 use cache_writeback::{Band, UploadState};
@@ -10,13 +11,13 @@ use objstore_pool::PoolStatus;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Service;
-use crate::control::{Answer, Control, Request, Stop};
+use crate::control::{Answer, Control, Request, Stop, Stopped};
 use crate::exit::Failure;
 use crate::pool_reports::{heal_outcome, pool_report, shard_report};
 use crate::reports::{
-    CheckOutcome, DropOutcome, ExtentReport, HealOutcome, InfoReport, Left, PoolReport, Progress, SegmentReport,
-    StatusReport,
+    CheckOutcome, DropOutcome, ExtentReport, HealOutcome, InfoReport, PoolReport, Progress, SegmentReport, StatusReport,
 };
+use crate::shares::{ShareChanged, ShareList, ShareReport};
 use crate::store::{Room, heal_list};
 use crate::units::show_bytes;
 
@@ -38,7 +39,16 @@ impl Control for Service {
                 Request::Flush => self.flush_with_progress(&progress).await.map(|()| Answer::Finished),
                 Request::Check => self.check().await.map(Answer::Checked),
                 Request::CacheDrop => self.drop_copies().await.map(Answer::Dropped),
-                Request::Stop { force } => self.stop(force, progress).await.map(Answer::Stopped),
+                Request::Reload => self.reload().await.map(Answer::Reloaded),
+                Request::ShareList => Ok(Answer::Shares(self.share_list())),
+                Request::ShareCreate { directory, make, terms } => {
+                    self.shares.create(&directory, make, &terms).await.map(|share| self.share_changed(share))
+                }
+                Request::ShareSet { share, terms } => {
+                    self.shares.set(&share, &terms).await.map(|share| self.share_changed(share))
+                }
+                Request::ShareDelete { share } => self.shares.delete(&share).await.map(|()| Answer::Finished),
+                Request::Stop { mountpoint, force } => self.stop(mountpoint, force, progress).await,
             }
         })
     }
@@ -73,13 +83,16 @@ impl Service {
             UploadState::Uploading => "uploading",
             UploadState::Retrying(_) => "retrying",
         };
+        let mounts = self.mounted.lock().clone();
         Ok(StatusReport {
             health: pool.health,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_secs: self.env.clock.monotonic().saturating_sub(self.started).as_secs_f64(),
             data: self.layout.data.clone(),
-            mountpoint: self.mountpoint.clone(),
+            mountpoint: mounts.first().cloned(),
+            mounts,
+            nfs: self.nfs_report(),
             store_uuid: self.store.store_uuid.to_string(),
             code: self.code()?.to_string(),
             survives: pool.survives.clone(),
@@ -169,11 +182,35 @@ impl Service {
         Ok(heal_outcome(report))
     }
 
-    async fn stop(&self, force: bool, progress: mpsc::Sender<Progress>) -> Result<Left, Failure> {
+    fn share_list(&self) -> ShareList {
+        ShareList { shares: self.shares.reports(), mount_lines: self.mount_lines(&self.shares.paths()) }
+    }
+
+    fn share_changed(&self, share: ShareReport) -> Answer {
+        let mount_line = self.mount_lines(std::slice::from_ref(&share.path)).pop();
+        let mut notes = Vec::new();
+        if mount_line.is_none() {
+            notes.push("no NFS door is open: the share is kept, and served by `tidegate serve` with [nfs]".to_owned());
+        }
+        if !share.overlaps.is_empty() {
+            let others = share.overlaps.join(", ");
+            notes
+                .push(format!("it overlaps with {others}: who may use either reaches what both have, under its terms"));
+        }
+        Answer::ShareChanged(Box::new(ShareChanged { share, notes, mount_line }))
+    }
+
+    async fn stop(
+        &self,
+        mountpoint: PathBuf,
+        force: bool,
+        progress: mpsc::Sender<Progress>,
+    ) -> Result<Answer, Failure> {
         let (outcome, told) = oneshot::channel();
-        let gone = || Failure::refuse("stop the service", self.mountpoint.display(), "it is ending already");
-        self.stops.send(Stop { force, progress, outcome }).await.map_err(|_| gone())?;
-        told.await.map_err(|_| gone())?
+        let gone = || Failure::refuse("stop the service", self.layout.data.display(), "it is ending already");
+        self.stops.send(Stop { mountpoint, force, progress, outcome }).await.map_err(|_| gone())?;
+        let Stopped { left, ended } = told.await.map_err(|_| gone())??;
+        Ok(if ended { Answer::Stopped(left) } else { Answer::Unmounted(left) })
     }
 
     async fn info(&self, ino: Ino) -> Result<InfoReport, Failure> {

@@ -1,5 +1,6 @@
-//! The end of a service, whoever wants it: a signal, `tidegate umount`, or umount(8).
+//! The end of a service, whoever wants it: a signal, `tidegate umount`, or umount(8) of its last mount.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,53 +10,35 @@ use objstore_base::{ErrorKind, Result};
 use tokio::sync::mpsc;
 
 use super::Service;
-use crate::control::Stop;
+use super::doors::Mounts;
+use crate::control::{Stop, Stopped};
 use crate::exit::{Exit, Failure};
 use crate::reports::Left;
+use crate::signals::Signals;
+use crate::supervisor::Moment;
 
-/// What a signal waits for the pool at most. What is not there by then is safe in the journal and goes up after the
-/// next start; whoever sends signals wants an end.
-const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// What `umount --force` waits for the pool at most.
+const FORCED_DRAIN_MAX: Duration = Duration::from_secs(30);
 /// A detached mount that programs still use is served this long.
 const DETACHED_MAX: Duration = Duration::from_secs(10);
 /// Telling a command how it went takes no longer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
-/// Serves until the mount is gone, then closes the store.
-pub(crate) async fn until_ended(
+/// Serves until the last door is gone, then closes the store.
+pub(super) async fn until_ended(
     service: &Arc<Service>,
-    mut mount: Mount,
+    mut mounts: Mounts,
     mut stops: mpsc::Receiver<Stop>,
-    mut signals: mpsc::Receiver<Signal>,
+    mut signals: Signals,
 ) -> Result<(), Failure> {
-    let (asked, drained) = loop {
-        tokio::select! {
-            ended = mount.ended() => {
-                tracing::info!("unmounted from outside");
-                if let Err(error) = ended {
-                    tracing::error!(%error, "the FUSE session broke");
-                }
-                break (None, Drained::Ask);
-            }
-            Some(signal) = signals.recv() => {
-                tracing::info!(%signal, "stopping");
-                let drained = drain(service, &mut signals).await;
-                leave(service, &mut mount).await?;
-                break (None, drained);
-            }
-            Some(stop) = stops.recv() => {
-                if let Some((stop, drained)) = wish(service, &mut mount, stop, &mut stops, &mut signals).await? {
-                    break (Some(stop), drained);
-                }
-            }
-        }
-    };
+    let (asked, drained) = until_last_door(service, &mut mounts, &mut stops, &mut signals).await?;
+    service.supervisor.tell(Moment::Stopping, "bringing the rest into the pool");
     // What came in between.
     if drained == Drained::Ask {
-        drain(service, &mut signals).await;
+        drain(service, &mut signals.stop).await;
     }
     let left = service.left();
-    let closed = close(service).await.map(|()| left);
+    let closed = close(service).await.map(|()| Stopped { left, ended: true });
     if let Some(stop) = asked {
         let answered = service.answered.notified();
         tell(stop, closed.clone());
@@ -67,6 +50,54 @@ pub(crate) async fn until_ended(
     closed.map(|_| ())
 }
 
+/// Gives who wished for the end, if it was a command, when no door is open any more.
+async fn until_last_door(
+    service: &Arc<Service>,
+    mounts: &mut Mounts,
+    stops: &mut mpsc::Receiver<Stop>,
+    signals: &mut Signals,
+) -> Result<(Option<Stop>, Drained), Failure> {
+    loop {
+        tokio::select! {
+            (path, ended) = mounts.any_ended() => {
+                tracing::info!(mountpoint = %path.display(), "unmounted from outside");
+                if let Err(error) = ended {
+                    tracing::error!(%error, "the FUSE session broke");
+                }
+                mounts.forget(service, &path);
+                if !service.has_a_door() {
+                    return Ok((None, Drained::Ask));
+                }
+            }
+            Some(signal) = signals.stop.recv() => {
+                tracing::info!(%signal, "stopping");
+                service.supervisor.tell(Moment::Stopping, "bringing everything into the pool");
+                service.close_nfs().await;
+                let drained = drain(service, &mut signals.stop).await;
+                leave_all(service, mounts).await?;
+                return Ok((None, drained));
+            }
+            Some(()) = signals.reload.recv() => service.reload_and_tell().await,
+            Some(stop) = stops.recv() => match wish(service, mounts, stop, stops, &mut signals.stop).await? {
+                Wish::Dropped => {}
+                Wish::Granted(stop, drained) => {
+                    mounts.forget(service, &stop.mountpoint);
+                    if !service.has_a_door() {
+                        return Ok((Some(stop), drained));
+                    }
+                    tracing::info!(mountpoint = %stop.mountpoint.display(), "unmounted; the other doors stay open");
+                    tell(stop, Ok(Stopped { left: service.left(), ended: false }));
+                }
+                Wish::Overtaken(stop) => {
+                    service.close_nfs().await;
+                    leave_all(service, mounts).await?;
+                    return Ok((Some(stop), Drained::GivenUp));
+                }
+            },
+        }
+    }
+}
+
 /// Whether the pool is to be asked for what came in since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Drained {
@@ -75,38 +106,50 @@ enum Drained {
     GivenUp,
 }
 
-/// Grants a wish to end, unless it is refused, or whoever wished gives up: then `None`, and the service goes on. A
-/// later wish takes an earlier one's place, so that `umount --force` ends a wait that is going on.
+/// What became of a wish to unmount.
+enum Wish {
+    /// Refused, or whoever wished gave up; everything is as it was.
+    Dropped,
+    Granted(Stop, Drained),
+    /// A signal came: everything is to end now.
+    Overtaken(Stop),
+}
+
+/// Grants a wish to unmount, unless it is refused, or whoever wished gives up. A later wish takes an earlier one's place,
+/// so that `umount --force` ends a wait that is going on.
 async fn wish(
     service: &Arc<Service>,
-    mount: &mut Mount,
+    mounts: &mut Mounts,
     mut stop: Stop,
     stops: &mut mpsc::Receiver<Stop>,
     signals: &mut mpsc::Receiver<Signal>,
-) -> Result<Option<(Stop, Drained)>, Failure> {
+) -> Result<Wish, Failure> {
     loop {
+        let Some(mount) = mounts.at(&stop.mountpoint) else {
+            let gone =
+                Failure::refuse("unmount", stop.mountpoint.display(), "this service has no mount there (any more)");
+            tell(stop, Err(gone.with_exit(Exit::NotRunning)));
+            return Ok(Wish::Dropped);
+        };
         tokio::select! {
             outcome = stop_asked(service, mount, &stop) => {
                 return match outcome {
-                    Ok(drained) => Ok(Some((stop, drained))),
+                    Ok(drained) => Ok(Wish::Granted(stop, drained)),
                     Err(failure) => {
                         tell(stop, Err(failure));
-                        Ok(None)
+                        Ok(Wish::Dropped)
                     }
                 };
             }
             // Whoever sends signals does not wait for a drain that may take long.
-            Some(_) = signals.recv() => {
-                leave(service, mount).await?;
-                return Ok(Some((stop, Drained::GivenUp)));
-            }
+            Some(_) = signals.recv() => return Ok(Wish::Overtaken(stop)),
             Some(later) = stops.recv() => {
-                let why = "another `tidegate umount` took over";
-                tell(std::mem::replace(&mut stop, later), Err(Failure::refuse("unmount", service.mountpoint.display(), why)));
+                let (place, why) = (stop.mountpoint.clone(), "another `tidegate umount` took over");
+                tell(std::mem::replace(&mut stop, later), Err(Failure::refuse("unmount", place.display(), why)));
             }
             () = stop.progress.closed() => {
                 tracing::info!("whoever asked for the end gave up waiting; the service goes on");
-                return Ok(None);
+                return Ok(Wish::Dropped);
             }
         }
     }
@@ -114,14 +157,15 @@ async fn wish(
 
 /// `tidegate umount`: refused early where the mount is in use, so that nobody waits for a drain in vain.
 async fn stop_asked(service: &Arc<Service>, mount: &mut Mount, stop: &Stop) -> Result<Drained, Failure> {
+    let path = mount.path().to_path_buf();
     if !stop.force {
-        let users = users(service).await;
+        let users = users(service, &path).await;
         if !users.is_empty() {
-            return Err(in_use(service, &users));
+            return Err(in_use(&path, &users));
         }
     }
     // Without --force the wait is the caller's to end; with it, the mount goes although the pool takes nothing.
-    let limit = if stop.force { DRAIN_MAX } else { Duration::MAX };
+    let limit = if stop.force { FORCED_DRAIN_MAX } else { Duration::MAX };
     let drained = tokio::select! {
         flushed = service.flush_with_progress(&stop.progress) => match flushed {
             Err(failure) if !stop.force => return Err(failure),
@@ -137,24 +181,24 @@ async fn stop_asked(service: &Arc<Service>, mount: &mut Mount, stop: &Stop) -> R
         }
     };
     let busy = if stop.force { Busy::Detach } else { Busy::Fail };
-    match take_away(service, busy).await {
+    match take_away(service, &path, busy).await {
         Ok(()) => {
             wait_until_gone(service, mount).await;
             Ok(drained)
         }
-        Err(error) if error.kind() == ErrorKind::Busy => Err(in_use(service, &users(service).await)),
+        Err(error) if error.kind() == ErrorKind::Busy => Err(in_use(&path, &users(service, &path).await)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(drained),
         Err(error) => Err(error.into()),
     }
 }
 
-fn in_use(service: &Service, users: &[String]) -> Failure {
+fn in_use(mountpoint: &Path, users: &[String]) -> Failure {
     let who = if users.is_empty() { "a program".to_owned() } else { users.join(", ") };
-    Failure::refuse("unmount", service.mountpoint.display(), format!("in use by {who}: end it, or use --force"))
+    Failure::refuse("unmount", mountpoint.display(), format!("in use by {who}: end it, or use --force"))
         .with_exit(Exit::InUse)
 }
 
-fn tell(stop: Stop, outcome: Result<Left, Failure>) {
+fn tell(stop: Stop, outcome: Result<Stopped, Failure>) {
     if stop.outcome.send(outcome).is_err() {
         tracing::debug!("whoever asked for the end is gone");
     }
@@ -162,9 +206,10 @@ fn tell(stop: Stop, outcome: Result<Left, Failure>) {
 
 /// Brings what is dirty into the pool, within limits; a second signal ends the wait.
 async fn drain(service: &Service, signals: &mut mpsc::Receiver<Signal>) -> Drained {
+    let limit = service.running.lock().stop_limit;
     let drained = tokio::select! {
         drained = service.engine.flush() => Some(drained),
-        () = service.env.clock.sleep(DRAIN_MAX) => None,
+        () = service.env.clock.sleep(limit) => None,
         Some(_) = signals.recv() => None,
     };
     match drained {
@@ -175,12 +220,25 @@ async fn drain(service: &Service, signals: &mut mpsc::Receiver<Signal>) -> Drain
     Drained::GivenUp
 }
 
+/// Takes every mount away; one that does not go keeps no other.
+async fn leave_all(service: &Arc<Service>, mounts: &mut Mounts) -> Result<(), Failure> {
+    let mut first = Ok(());
+    for path in mounts.paths() {
+        let Some(mount) = mounts.at(&path) else { continue };
+        let left = leave(service, mount).await;
+        mounts.forget(service, &path);
+        first = first.and(left);
+    }
+    first
+}
+
 /// Unmounts although it may be in use: the process ends anyway.
 async fn leave(service: &Arc<Service>, mount: &mut Mount) -> Result<(), Failure> {
-    let gone = match take_away(service, Busy::Fail).await {
+    let path = mount.path().to_path_buf();
+    let gone = match take_away(service, &path, Busy::Fail).await {
         Err(error) if error.kind() == ErrorKind::Busy => {
-            tracing::warn!(users = ?users(service).await, "the mount is in use; it is detached");
-            take_away(service, Busy::Detach).await
+            tracing::warn!(users = ?users(service, &path).await, "the mount is in use; it is detached");
+            take_away(service, &path, Busy::Detach).await
         }
         other => other,
     };
@@ -203,13 +261,13 @@ async fn wait_until_gone(service: &Service, mount: &mut Mount) {
     }
 }
 
-async fn take_away(service: &Arc<Service>, busy: Busy) -> Result<()> {
-    let path = service.mountpoint.clone();
+async fn take_away(service: &Arc<Service>, path: &Path, busy: Busy) -> Result<()> {
+    let path = path.to_path_buf();
     service.env.blocking(move || unmount(&path, busy)).await
 }
 
-async fn users(service: &Arc<Service>) -> Vec<String> {
-    let path = service.mountpoint.clone();
+async fn users(service: &Arc<Service>, path: &Path) -> Vec<String> {
+    let path = path.to_path_buf();
     service.env.blocking(move || users_of(&path)).await
 }
 

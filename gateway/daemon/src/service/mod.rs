@@ -1,13 +1,18 @@
-//! The service: one store, open, mounted, until somebody ends it.
+//! The service: one store, open, with its doors, until somebody ends it.
 //!
-//! Order of the start: everything is checked, the store is locked, drives and index are opened (a new store is made),
-//! the engine runs, the control socket answers, the directory is mounted, and only then a new store gets the file that
-//! makes it one. Order of the end: what is dirty goes to the pool while the mount still serves, the mount goes, what
-//! came in between follows, the workers stop, the journal and the index are closed.
+//! Order of the start: everything is checked and addresses are taken, the store is locked, drives and index are opened (a
+//! new store is made), the engine runs, the control socket answers, the doors open, and only then a new store gets the
+//! file that makes it one. Order of the end: the NFS door takes no more calls and ends those under way, what is dirty goes
+//! to the pool while mounts still serve, the mounts go, what came in between follows, the workers stop, the journal and
+//! the index are closed.
 
 mod answers;
+mod doors;
 mod ending;
+mod groups;
+mod nfs;
 mod opening;
+mod reload;
 mod waiting;
 
 use std::path::PathBuf;
@@ -17,23 +22,29 @@ use std::time::Duration;
 use cache_writeback::WriteBackStatus;
 use fs_api::{Context, Credentials, StatFs, Vfs};
 use fs_engine::Engine;
-use gateway_fuse::MountPoint;
 use objstore_env::Env;
 use objstore_pool::Pool;
+use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc};
 
+use self::nfs::NfsDoor;
 use crate::background::{self, Announcement};
-use crate::cli::MountArgs;
+use crate::cli::{MountArgs, StoreOptions};
+use crate::config::NfsSection;
 use crate::control::{self, Stop};
 use crate::exit::{Exit, Failure};
-use crate::log::LogTarget;
-use crate::reports::{MountReport, PoolReport};
+use crate::log::{LogFilter, LogTarget};
+use crate::reports::{PoolReport, ServingReport};
 use crate::settings::Settings;
+use crate::shares::ShareTable;
+use crate::signals::Hangup;
 use crate::store::{self, Layout, Plan, StoreFile};
+use crate::supervisor::{Moment, Supervisor};
 use crate::units::Code;
 
 use crate::{board, failpoints, output, resources, signals};
+pub(crate) use doors::Places;
 pub(crate) use opening::{Locks, open_pool};
 
 /// Threads that run tasks. Session threads answer most requests themselves; these carry waits and background work.
@@ -42,6 +53,49 @@ const WORKER_THREADS_MIN: usize = 2;
 const BLOCKING_THREADS_MAX: usize = 256;
 /// What is left of blocking work when the service ends is waited for this long.
 const RUNTIME_END: Duration = Duration::from_secs(2);
+/// What a stop waits for the pool at most unless told otherwise. What is not there by then is safe in the journal and
+/// goes up after the next start; whoever sends signals wants an end.
+pub(crate) const STOP_LIMIT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// What is served, whoever says so: the command line or the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServiceOptions {
+    pub(crate) store: StoreOptions,
+    pub(crate) mounts: Vec<PathBuf>,
+    pub(crate) nfs: Option<NfsSection>,
+    pub(crate) stop_limit: Duration,
+    pub(crate) log: Option<String>,
+    /// Where this stands, to be read again.
+    pub(crate) config: Option<PathBuf>,
+}
+
+impl Default for ServiceOptions {
+    fn default() -> Self {
+        Self {
+            store: StoreOptions::default(),
+            mounts: Vec::new(),
+            nfs: None,
+            stop_limit: STOP_LIMIT_DEFAULT,
+            log: None,
+            config: None,
+        }
+    }
+}
+
+impl From<&MountArgs> for ServiceOptions {
+    fn from(args: &MountArgs) -> Self {
+        Self { store: args.store.clone(), mounts: vec![args.mountpoint.clone()], ..Self::default() }
+    }
+}
+
+/// To whom the service speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// To whoever started it.
+    Foreground { json: bool },
+    /// To the command that started it, and then to its log.
+    Background,
+}
 
 /// Everything that answers questions about the store.
 pub(crate) struct Service {
@@ -51,22 +105,29 @@ pub(crate) struct Service {
     pub(crate) settings: Settings,
     pub(crate) engine: Arc<Engine>,
     pub(crate) pool: Arc<Pool>,
-    pub(crate) mountpoint: PathBuf,
     pub(crate) started: Duration,
+    shares: ShareTable,
+    mounted: Mutex<Vec<PathBuf>>,
+    nfs: Mutex<Option<NfsDoor>>,
+    /// What it serves, as far as it follows its configuration.
+    running: Mutex<ServiceOptions>,
+    reloading: tokio::sync::Mutex<()>,
+    log_filter: LogFilter,
+    supervisor: Arc<Supervisor>,
     stops: mpsc::Sender<Stop>,
     /// Woken when whoever asked for the end was answered.
     answered: Notify,
 }
 
-/// Runs the mount that `args` ask for in this process until it ends.
-pub(crate) fn run(args: &MountArgs, json: bool) -> Result<Exit, Failure> {
-    let log = LogTarget::start(args.in_background);
-    if args.in_background {
+/// Serves `options` in this process until it ends.
+pub(crate) fn run(options: ServiceOptions, presence: Presence) -> Result<Exit, Failure> {
+    let (log, filter) = LogTarget::start(presence == Presence::Background, options.log.as_deref());
+    if presence == Presence::Background {
         background::detach();
     }
-    let result = prepare_and_serve(args, json, &log);
+    let result = prepare_and_serve(options, presence, &log, filter);
     if let Err(failure) = &result
-        && args.in_background
+        && presence == Presence::Background
     {
         // After the first announcement this one goes nowhere, and the log has it.
         tracing::error!(message = failure.message, "the service ended");
@@ -75,18 +136,27 @@ pub(crate) fn run(args: &MountArgs, json: bool) -> Result<Exit, Failure> {
     result.map(|()| Exit::Ok)
 }
 
-fn prepare_and_serve(args: &MountArgs, json: bool, log: &LogTarget) -> Result<(), Failure> {
-    let layout = Layout::new(store::data_folder(args.data.as_deref())?);
-    store::require_utf8(&args.mountpoint, "mount point")?;
-    gateway_fuse::check_device()?;
-    let point = MountPoint::check(&args.mountpoint)?;
-    let plan = store::plan(args, &layout, point.path())?;
+fn prepare_and_serve(
+    options: ServiceOptions,
+    presence: Presence,
+    log: &LogTarget,
+    filter: LogFilter,
+) -> Result<(), Failure> {
+    let layout = Layout::new(store::data_folder(options.store.data.as_deref())?);
+    let places = Places::check(&options.mounts, options.nfs.as_ref())?;
+    let plan = store::plan(&options.store, &layout, &places.mountpoints())?;
     resources::raise_open_files();
-    signals::block()?;
+    signals::block(hangup(&options))?;
     let runtime = runtime()?;
-    let result = runtime.block_on(serve(args, json, log, layout, point, plan, &runtime));
+    let start = Start { options, presence, layout, places, plan, filter };
+    let result = runtime.block_on(serve(start, log, &runtime));
     runtime.shutdown_timeout(RUNTIME_END);
     result
+}
+
+/// Without a configuration there is nothing to read again.
+const fn hangup(options: &ServiceOptions) -> Hangup {
+    if options.config.is_some() { Hangup::Reloads } else { Hangup::Ends }
 }
 
 pub(crate) fn runtime() -> Result<Runtime, Failure> {
@@ -100,24 +170,31 @@ pub(crate) fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::refuse("start", "threads", error))
 }
 
-async fn serve(
-    args: &MountArgs,
-    json: bool,
-    log: &LogTarget,
+/// What was found to be possible.
+struct Start {
+    options: ServiceOptions,
+    presence: Presence,
     layout: Layout,
-    point: MountPoint,
+    places: Places,
     plan: Plan,
-    runtime: &Runtime,
-) -> Result<(), Failure> {
+    filter: LogFilter,
+}
+
+async fn serve(start: Start, log: &LogTarget, runtime: &Runtime) -> Result<(), Failure> {
+    let Start { options, presence, layout, places, plan, filter } = start;
     let mut env = objstore_env::real::env(runtime.handle().clone())
         .map_err(|error| Failure::refuse("read", "the system's random device", error))?;
     env.failpoints = failpoints::from_environment()?;
-    let point = gateway_fuse::detach_dead(point)?;
-    let opened = opening::open(&env, args, &layout, plan).await?;
-    if args.in_background {
+    let places = places.detach_dead()?;
+    let supervisor = Arc::new(Supervisor::from_environment());
+    supervisor.watch(&env);
+    let opened = opening::open(&env, &options.store, &layout, plan).await?;
+    if presence == Presence::Background {
         log.switch_to_file(&layout.log())
             .map_err(|error| Failure::refuse("write log", layout.log().display(), error))?;
     }
+    let privileged_port = options.nfs.as_ref().is_some_and(|nfs| nfs.privileged_port);
+    let hangup = hangup(&options);
     let (stops, stop_requests) = mpsc::channel(4);
     let service = Arc::new(Service {
         started: env.clock.monotonic(),
@@ -127,46 +204,58 @@ async fn serve(
         settings: opened.settings,
         engine: Arc::clone(&opened.engine),
         pool: Arc::clone(&opened.pool),
-        mountpoint: point.path().to_path_buf(),
+        shares: ShareTable::open(&env, &opened.engine, privileged_port).await?,
+        mounted: Mutex::default(),
+        nfs: Mutex::default(),
+        running: Mutex::new(options),
+        reloading: tokio::sync::Mutex::new(()),
+        log_filter: filter,
+        supervisor,
         stops,
         answered: Notify::new(),
     });
     service.pool.start();
     service.engine.start();
     control::serve(&env, service.layout.control(), Arc::clone(&service) as Arc<dyn control::Control>)?;
-    let options = gateway_fuse::MountOptions::new(&service.layout.data);
-    let vfs = Arc::clone(&service.engine) as Arc<dyn Vfs>;
-    let mount = gateway_fuse::mount(vfs, &env, runtime.handle().clone(), &point, options);
-    let mount = match mount {
-        Ok(mount) => mount,
-        Err(error) => {
+    let mounts = match service.open_doors(places, runtime).await {
+        Ok(mounts) => mounts,
+        Err(failure) => {
             service.engine.stop().await?;
-            return Err(error.into());
+            return Err(failure);
         }
     };
     let created = opened.unfinished.is_some();
     if let Some(unfinished) = opened.unfinished {
         unfinished.finish(&service.layout)?;
     }
-    let report = service.mount_report(created, args.in_background).await?;
-    tracing::info!(mountpoint = %report.mountpoint.display(), data = %report.data.display(), "serving");
-    show(args, json, report);
-    let ended = ending::until_ended(&service, mount, stop_requests, signals::watch(&env)).await;
+    let report = service.serving_report(created, presence).await?;
+    tracing::info!(mounts = ?report.mounts, data = %report.data.display(), "serving");
+    show(presence, report);
+    service.supervisor.tell(Moment::Ready, &service.summary());
+    let ended = ending::until_ended(&service, mounts, stop_requests, signals::watch(&env, hangup)).await;
     drop(opened.lock);
     ended
 }
 
-fn show(args: &MountArgs, json: bool, report: MountReport) {
-    if args.in_background {
-        background::announce(&Announcement::Serving(Box::new(report)));
-    } else {
-        output::report(&report, json, || board::text(&report));
+fn show(presence: Presence, report: ServingReport) {
+    match presence {
+        Presence::Background => background::announce(&Announcement::Serving(Box::new(report))),
+        Presence::Foreground { json } => output::report(&report, json, || board::text(&report)),
     }
 }
 
 impl Service {
     pub(crate) fn code(&self) -> Result<Code, Failure> {
         self.store.code()
+    }
+
+    /// One line for a service manager.
+    fn summary(&self) -> String {
+        let (mounts, shares) = (self.mounted.lock().len(), self.shares.paths().len());
+        match self.nfs.lock().as_ref().and_then(|door| door.addresses().first()) {
+            Some(address) => format!("serving {mounts} mounts, and {shares} shares over NFS at {address}"),
+            None => format!("serving {mounts} mounts"),
+        }
     }
 
     /// Local copies of what the pool has: segments that went up and are still here, and what came back. Together they
@@ -184,15 +273,18 @@ impl Service {
         })
     }
 
-    async fn mount_report(&self, created: bool, background: bool) -> Result<MountReport, Failure> {
+    async fn serving_report(&self, created: bool, presence: Presence) -> Result<ServingReport, Failure> {
         let pool = self.pool_report().await?;
         let status = self.engine.write_back().status();
         let space = self.space(&pool).await;
-        Ok(MountReport {
+        let mounts = self.mounted.lock().clone();
+        Ok(ServingReport {
             pid: std::process::id(),
             created,
             data: self.layout.data.clone(),
-            mountpoint: self.mountpoint.clone(),
+            mountpoint: mounts.first().cloned(),
+            mounts,
+            nfs: self.nfs_report(),
             store_uuid: self.store.store_uuid.to_string(),
             code: self.store.code.clone(),
             drives: self.store.drives.iter().map(|drive| self.layout.drive(drive)).collect(),
@@ -204,7 +296,7 @@ impl Service {
             cache_bytes_max: self.settings.cache_bytes_max,
             dirty_bytes: status.dirty_bytes,
             dirty_bytes_max: self.settings.dirty_bytes_max,
-            log: background.then(|| self.layout.log().join("tidegate.log")),
+            log: (presence == Presence::Background).then(|| self.layout.log().join("tidegate.log")),
             health: pool.health,
         })
     }

@@ -14,7 +14,7 @@ use objstore_env::Env;
 use objstore_pool::{Pool, PoolConfig};
 
 use crate::budget::Budget;
-use crate::cli::{Compression, MountArgs};
+use crate::cli::{Compression, StoreOptions};
 use crate::exit::{Exit, Failure};
 use crate::host;
 use crate::settings::Settings;
@@ -32,7 +32,7 @@ pub(crate) struct Opened {
 }
 
 /// Does what `plan` says. On failure nothing of a new store is left.
-pub(crate) async fn open(env: &Env, args: &MountArgs, layout: &Layout, plan: Plan) -> Result<Opened, Failure> {
+pub(crate) async fn open(env: &Env, args: &StoreOptions, layout: &Layout, plan: Plan) -> Result<Opened, Failure> {
     match plan {
         Plan::Open(store) => {
             let lock = Locks::take(layout, &store)?;
@@ -50,7 +50,7 @@ pub(crate) async fn open(env: &Env, args: &MountArgs, layout: &Layout, plan: Pla
     }
 }
 
-async fn create(env: &Env, args: &MountArgs, layout: &Layout, new: &NewStore) -> Result<Opened, Failure> {
+async fn create(env: &Env, args: &StoreOptions, layout: &Layout, new: &NewStore) -> Result<Opened, Failure> {
     let folder = store::make_folder(layout)?;
     let folder_lock = StoreLock::take(layout)?;
     let compression = args.compression.unwrap_or(Compression::Zstd);
@@ -63,7 +63,7 @@ async fn create(env: &Env, args: &MountArgs, layout: &Layout, new: &NewStore) ->
 
 fn assemble(
     env: &Env,
-    args: &MountArgs,
+    args: &StoreOptions,
     layout: &Layout,
     lock: Locks,
     store: StoreFile,

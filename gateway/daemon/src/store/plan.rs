@@ -1,10 +1,10 @@
-//! What a mount is going to do with its store, decided before anything on disk is touched.
+//! What a service is going to do with its store, decided before anything on disk is touched.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::{Layout, Room, StoreFile, file, remains, require_utf8};
-use crate::cli::MountArgs;
+use crate::cli::StoreOptions;
 use crate::exit::{Exit, Failure};
 use crate::host;
 use crate::units::Code;
@@ -23,9 +23,11 @@ pub(crate) struct NewStore {
     pub(crate) drives: Vec<String>,
 }
 
-/// Decides what mounting `args` means for the folder in `layout`, or refuses.
-pub(crate) fn plan(args: &MountArgs, layout: &Layout, mountpoint: &Path) -> Result<Plan, Failure> {
-    apart(&layout.data, mountpoint)?;
+/// Decides what serving `args` on `mountpoints` means for the folder in `layout`, or refuses.
+pub(crate) fn plan(args: &StoreOptions, layout: &Layout, mountpoints: &[&Path]) -> Result<Plan, Failure> {
+    for mountpoint in mountpoints {
+        apart(&layout.data, mountpoint)?;
+    }
     match file::read(layout)? {
         Some(store) => {
             same_store(args, layout, &store)?;
@@ -37,7 +39,7 @@ pub(crate) fn plan(args: &MountArgs, layout: &Layout, mountpoint: &Path) -> Resu
                 return Err(failure.with_exit(Exit::Damaged));
             }
             free_folder(&layout.data, "data folder", || None)?;
-            let new = new_store(args, layout, mountpoint)?;
+            let new = new_store(args, layout, mountpoints)?;
             Room::at(&layout.data)?.for_new_store(&layout.data)?;
             Ok(Plan::Create(new))
         }
@@ -64,7 +66,7 @@ fn apart(data: &Path, mountpoint: &Path) -> Result<(), Failure> {
 }
 
 /// `--code` and `--drive` describe a new store; for an existing one they may only repeat what it is.
-fn same_store(args: &MountArgs, layout: &Layout, store: &StoreFile) -> Result<(), Failure> {
+fn same_store(args: &StoreOptions, layout: &Layout, store: &StoreFile) -> Result<(), Failure> {
     if let Some(code) = args.code.filter(|code| code.to_string() != store.code) {
         return Err(Failure::refuse(
             "open store",
@@ -133,7 +135,7 @@ fn free_folder(path: &Path, what: &str, remains: impl FnOnce() -> Option<String>
     Ok(())
 }
 
-fn new_store(args: &MountArgs, layout: &Layout, mountpoint: &Path) -> Result<NewStore, Failure> {
+fn new_store(args: &StoreOptions, layout: &Layout, mountpoints: &[&Path]) -> Result<NewStore, Failure> {
     if args.drives.is_empty() {
         let code = args.code.unwrap_or(Code { data: 4, parity: 2 });
         let drives = (0..code.width()).map(|slot| Layout::default_drive(slot).display().to_string()).collect();
@@ -154,18 +156,20 @@ fn new_store(args: &MountArgs, layout: &Layout, mountpoint: &Path) -> Result<New
     for drive in &drives {
         free_folder(drive, "drive", || remains::of_drive(drive))?;
         parent_is_there(drive, layout)?;
-        for (other, name) in [(mountpoint, "mount point"), (layout.data.as_path(), "data folder")] {
-            if drive == other || drive.starts_with(mountpoint) || other.starts_with(drive) {
-                return Err(Failure::refuse(
-                    "use drive",
-                    drive.display(),
-                    format!("it overlaps with the {name} {}: choose another", other.display()),
-                ));
-            }
+        if layout.data.starts_with(drive) {
+            return Err(overlap(drive, "data folder", &layout.data));
+        }
+        if let Some(mountpoint) = mountpoints.iter().find(|at| drive.starts_with(at) || at.starts_with(drive)) {
+            return Err(overlap(drive, "mount point", mountpoint));
         }
     }
     let named = drives.iter().map(|drive| name_of(drive, layout)).collect::<Result<_, _>>()?;
     Ok(NewStore { code, drives: named })
+}
+
+fn overlap(drive: &Path, name: &str, other: &Path) -> Failure {
+    let advice = format!("it overlaps with the {name} {}: choose another", other.display());
+    Failure::refuse("use drive", drive.display(), advice)
 }
 
 /// What a store file calls a drive: relative where it lies in the folder, so that the whole can be moved.
@@ -238,16 +242,16 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
 
-    fn args(text: &[&str]) -> MountArgs {
+    fn args(text: &[&str]) -> StoreOptions {
         let line = ["tidegate", "mount"].iter().chain(text);
         match Cli::try_parse_from(line).expect("a valid command line").command {
-            Command::Mount(args) => args,
+            Command::Mount(args) => args.store,
             other => panic!("mount was asked for, not {other:?}"),
         }
     }
 
     fn refused(text: &[&str], data: &Path, mountpoint: &Path) -> String {
-        match plan(&args(text), &Layout::new(data.to_path_buf()), mountpoint) {
+        match plan(&args(text), &Layout::new(data.to_path_buf()), &[mountpoint]) {
             Err(failure) => failure.message,
             Ok(_) => panic!("{text:?} was accepted"),
         }
@@ -257,7 +261,7 @@ mod tests {
     fn a_new_store_is_4_plus_2_over_six_folders_unless_told_otherwise() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let layout = Layout::new(dir.path().join("data"));
-        let Ok(Plan::Create(new)) = plan(&args(&["mnt"]), &layout, Path::new("/mnt")) else { panic!("a new store") };
+        let Ok(Plan::Create(new)) = plan(&args(&["mnt"]), &layout, &[Path::new("/mnt")]) else { panic!("a new store") };
         assert_eq!((new.code.to_string(), new.drives.len()), ("4+2".to_owned(), 6));
         assert_eq!(new.drives[5], "drives/5");
         assert!(!layout.data.exists(), "planning makes nothing");
@@ -317,7 +321,7 @@ mod tests {
         assert!(!dir.path().join("disk1").exists());
         let inside = dir.path().join("d/own/0").display().to_string();
         let layout = Layout::new(dir.path().join("d"));
-        let made = plan(&args(&["--code", "1+0", "--drive", &inside, "m"]), &layout, Path::new("/m"));
+        let made = plan(&args(&["--code", "1+0", "--drive", &inside, "m"]), &layout, &[Path::new("/m")]);
         assert!(made.is_ok(), "folders inside the store's own are the store's to make");
     }
 
