@@ -10,11 +10,13 @@
 mod command;
 mod guest;
 pub mod load;
+mod nfs;
 mod site;
 mod tree;
 
 pub use command::{Finished, Run};
 pub use guest::Guest;
+pub use nfs::NfsClient;
 pub use site::{Site, SiteOptions, is_mounted};
 pub use tree::{Pattern, fill_tree};
 

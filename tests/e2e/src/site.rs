@@ -1,6 +1,7 @@
 //! A store and its mount point, with the process that serves it.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -27,6 +28,9 @@ pub struct SiteOptions {
     pub data: Option<PathBuf>,
     /// Environment of the service.
     pub env: Vec<(String, String)>,
+    /// The doors of `tidegate serve`, as sections of its configuration (`@MNT@` is the mount point); without it the
+    /// service is `tidegate mount`.
+    pub doors: Option<String>,
 }
 
 /// A temporary folder with a store (`data`), a mount point (`mnt`) and room for the test's own files (`dir`).
@@ -87,15 +91,19 @@ impl Site {
         let begin = Instant::now();
         let log_path = self.dir.path().join("service.log");
         let log = fs::OpenOptions::new().create(true).append(true).open(&log_path).expect("the log can be opened");
-        let mut run = Run::new(tidegate())
-            .args(["mount", "--foreground", "--data"])
-            .arg(self.data())
-            .args(&self.options.args)
-            .env("HOME", self.dir.path());
+        let mut run = match self.options.doors {
+            Some(_) => Run::new(tidegate()).args(["serve", "-c"]).arg(self.config()),
+            None => Run::new(tidegate())
+                .args(["mount", "--foreground", "--data"])
+                .arg(self.data())
+                .args(&self.options.args)
+                .arg(self.mnt()),
+        };
+        run = run.env("HOME", self.dir.path());
         for (name, value) in &self.options.env {
             run = run.env(name, value);
         }
-        let mut child = run.arg(self.mnt()).start(log);
+        let mut child = run.start(log);
         let end = begin + Duration::from_secs(START_SECS_MAX);
         loop {
             if let Some(status) = child.try_wait().expect("a child can be waited for") {
@@ -104,7 +112,7 @@ impl Site {
             // A dead mount left behind may still answer a stat from the kernel's cache, but never a statfs; and a new
             // store is one only when it has its file, which comes last.
             let made = self.data().join("store.json").exists();
-            if made && is_mounted(&self.mnt()) && statvfs(&self.mnt()).is_ok() {
+            if made && self.is_served() {
                 self.service = Some(child);
                 return Ok(begin.elapsed());
             }
@@ -115,6 +123,49 @@ impl Site {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    fn is_served(&self) -> bool {
+        let (mounts, nfs) = match &self.options.doors {
+            Some(doors) => (doors.contains("[[mounts]]"), doors.contains("[nfs]")),
+            None => (true, false),
+        };
+        let mounted = !mounts || is_mounted(&self.mnt()) && statvfs(&self.mnt()).is_ok();
+        mounted && (!nfs || self.nfs_address().is_some())
+    }
+
+    /// The configuration of a site with doors, written anew.
+    pub fn config(&self) -> PathBuf {
+        let path = self.dir.path().join("tidegate.toml");
+        let doors = self.options.doors.as_deref().expect("a site with doors");
+        let doors = doors.replace("@MNT@", &self.mnt().display().to_string());
+        let text = format!("[store]\ndata = \"{}\"\n{doors}", self.data().display());
+        fs::write(&path, text).expect("the configuration can be written");
+        path
+    }
+
+    /// Other doors, from the next start or reload on.
+    pub fn set_doors(&mut self, doors: &str) {
+        self.options.doors = Some(doors.to_owned());
+    }
+
+    /// Where the NFS door listens; nothing while it does not.
+    pub fn nfs_address(&self) -> Option<SocketAddr> {
+        let done = self.command(&["status", "--json", "--data"]).arg(self.data()).finish();
+        let status: serde_json::Value = serde_json::from_str(&done.stdout).ok()?;
+        status["nfs"]["listen"][0].as_str()?.parse().ok()
+    }
+
+    /// `path`, below a share or the share itself, as the tools of libnfs name it.
+    pub fn nfs_url(&self, path: &str) -> String {
+        let address = self.nfs_address().expect("the NFS door is open");
+        let port = address.port();
+        format!("nfs://{}{path}?nfsport={port}&mountport={port}", address.ip())
+    }
+
+    /// `tidegate share ARGS…` with this store.
+    pub fn share(&self, args: &[&str]) -> Run {
+        self.command(&["share"]).args(args).arg("--data").arg(self.data())
     }
 
     /// The service's process id.

@@ -1,0 +1,79 @@
+//! A client of the NFS door that sees what tools hide: handles and verifiers.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gateway_nfs::protocol::{MOUNT_PROGRAM, NFS_PROGRAM, Procedure, VERSION};
+use gateway_sunrpc::Auth;
+use gateway_sunrpc::client::Client;
+use gateway_sunrpc::xdr::{Decoder, Encoder};
+use tokio::runtime::Runtime;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+pub struct NfsClient {
+    runtime: Runtime,
+    client: Client,
+}
+
+impl NfsClient {
+    pub fn connect(address: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let env = objstore_env::real::env(runtime.handle().clone()).expect("the system has chance");
+        let client = runtime.block_on(Client::connect(env.clock, address, DEADLINE)).expect("the door is open");
+        Self { runtime, client }
+    }
+
+    /// The handle of the share at `path`, or the status of the refusal.
+    pub fn mount(&mut self, path: &str) -> Result<Bytes, u32> {
+        let mut reply = self.call(MOUNT_PROGRAM, 1, |out| out.opaque(path.as_bytes()));
+        match number(&mut reply) {
+            0 => Ok(reply.opaque(64).expect("a handle")),
+            status => Err(status),
+        }
+    }
+
+    /// Status of GETATTR.
+    pub fn getattr(&mut self, handle: &Bytes) -> u32 {
+        number(&mut self.call(NFS_PROGRAM, Procedure::GetAttr as u32, |out| out.opaque(handle)))
+    }
+
+    pub fn lookup(&mut self, directory: &Bytes, name: &str) -> Bytes {
+        let mut reply = self.call(NFS_PROGRAM, Procedure::Lookup as u32, |out| {
+            out.opaque(directory);
+            out.opaque(name.as_bytes());
+        });
+        assert_eq!(number(&mut reply), 0, "{name} is there");
+        reply.opaque(64).expect("a handle")
+    }
+
+    /// The write verifier, as COMMIT of `file` tells it.
+    pub fn verifier(&mut self, file: &Bytes) -> [u8; 8] {
+        let mut reply = self.call(NFS_PROGRAM, Procedure::Commit as u32, |out| {
+            out.opaque(file);
+            out.u64(0);
+            out.u32(0);
+        });
+        assert_eq!(number(&mut reply), 0, "committed");
+        if reply.bool().expect("attributes before") {
+            reply.fixed::<24>().expect("size, mtime, ctime");
+        }
+        if reply.bool().expect("attributes after") {
+            reply.fixed::<84>().expect("fattr3");
+        }
+        reply.fixed().expect("a verifier")
+    }
+
+    fn call(&mut self, program: u32, procedure: u32, args: impl FnOnce(&mut Encoder)) -> Decoder {
+        let auth = Auth::Sys { machine: Bytes::from_static(b"test"), uid: 0, gid: 0, gids: vec![] };
+        let mut out = Encoder::new();
+        args(&mut out);
+        let reply = self.client.call(program, VERSION, procedure, &auth, out.finish());
+        self.runtime.block_on(reply).expect("a reply")
+    }
+}
+
+fn number(reply: &mut Decoder) -> u32 {
+    reply.u32().expect("the reply goes on")
+}
