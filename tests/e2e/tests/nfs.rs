@@ -132,7 +132,7 @@ fn root_of_a_client_is_nobody_unless_the_share_says_otherwise() {
     site.share(&["create", "/files", "--make"]).ok();
     let directory = site.mnt().join("files");
 
-    // Asked over NFS whether it is there: the mount may remember for a second that a name is missing.
+    // Asked over NFS: the mount hears of names a moment after they are made.
     let is_there = |name: &str| nfs_ls(&site, "/files").stdout.lines().any(|line| line.ends_with(&format!(" {name}")));
     nfs_cp(&site, &local, &site.nfs_url("/files/a"));
     assert!(!is_there("a"), "nobody may not write to root's directory");
@@ -186,6 +186,21 @@ fn a_share_follows_its_directory_and_its_number_is_never_given_again() {
     fs::remove_dir_all(site.mnt().join("elsewhere")).unwrap();
     let listed = site.share(&["list", "--json"]).ok().json();
     assert_eq!(listed["shares"][0]["state"], "removed");
+}
+
+#[test]
+fn shares_and_handles_come_back_when_the_index_is_lost() {
+    let mut site = serving(NFS);
+    site.share(&["create", "/files", "--make", "--squash", "all", "--client", "127.0.0.1"]).ok();
+    let before = site.share(&["list", "--json"]).ok().json()["shares"].clone();
+    let root = NfsClient::connect(site.nfs_address().unwrap()).mount("/files").unwrap();
+    site.flush();
+    site.kill();
+    fs::remove_dir_all(site.data().join("index")).unwrap();
+    site.command(&["recover", "--data"]).arg(site.data()).ok();
+    site.mount();
+    assert_eq!(site.share(&["list", "--json"]).ok().json()["shares"], before);
+    assert_eq!(NfsClient::connect(site.nfs_address().unwrap()).getattr(&root), 0);
 }
 
 #[test]

@@ -134,6 +134,37 @@ fn nfs_goes_on_when_the_last_mount_is_taken_away_from_outside() {
 }
 
 #[test]
+fn a_mount_without_a_configuration_has_nothing_to_read_again() {
+    let site = Site::mounted();
+    let done = site.command(&["reload", "--data"]).arg(site.data()).finish();
+    assert_eq!(done.code, Some(1), "{}", done.text());
+    assert!(done.stderr.contains("no configuration") && done.stderr.contains("tidegate serve"), "{}", done.stderr);
+}
+
+#[test]
+fn a_stop_waits_for_the_pool_no_longer_than_it_may_and_says_what_stays() {
+    let mut site = site(&format!("{MOUNT_AND_NFS}[service]\nstop_limit = \"1s\"\n"));
+    site.mount();
+    // Two of six are enough for 4+2 to write, by putting shards beside others; one is not.
+    let aside = site.dir().join("aside");
+    fs::create_dir(&aside).unwrap();
+    for slot in 0..5 {
+        fs::rename(site.drive(slot), aside.join(slot.to_string())).unwrap();
+    }
+    fs::write(site.mnt().join("f"), vec![7; 3_000_000]).unwrap();
+    let begin = Instant::now();
+    site.stop();
+    // The limit, and not the half minute that is the default.
+    assert!(begin.elapsed() < Duration::from_secs(25), "stopped after {:?}", begin.elapsed());
+    assert!(site.log().contains("stopping before everything is in the pool"), "{}", site.log());
+    for slot in 0..5 {
+        fs::rename(aside.join(slot.to_string()), site.drive(slot)).unwrap();
+    }
+    site.mount();
+    assert_eq!(fs::read(site.mnt().join("f")).unwrap(), vec![7; 3_000_000]);
+}
+
+#[test]
 fn a_service_manager_hears_ready_alive_reloading_and_stopping() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("notify");
