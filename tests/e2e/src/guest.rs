@@ -2,15 +2,18 @@
 //!
 //! Its root is this machine's, read-only under a memory overlay; `shared` is this machine's folder, writable at
 //! /mnt/host; a disk image is /dev/ubda. Killing the process loses everything the guest had not written to the image,
-//! which is what a power cut does. `uml/xstate.c`, preloaded, lets that kernel run on newer processors.
+//! which is what a power cut does. `uml/xstate.c`, preloaded, lets that kernel run on newer processors. With a network,
+//! this machine's loopback is 10.0.2.2 (libslirp: no privileges, no device of this machine).
 
 use std::fs::{self, File};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
 use nix::unistd::Pid;
 
 use crate::command::wait;
@@ -27,6 +30,7 @@ mount -t tmpfs t dev/shm; mount -t tmpfs t run; mount -t tmpfs t tmp
 mount -t hostfs -o @SHARED@ h mnt/host
 mount -t hostfs -o @MODULES@ h lib/modules/$(uname -r)
 ip link set lo up
+[ -e sys/class/net/vec0 ] && ip link set vec0 up && ip addr add 10.0.2.15/24 dev vec0 && ip route add default via 10.0.2.2
 rm -f etc/mtab; ln -s /proc/mounts etc/mtab
 chroot /mnt/r /bin/bash -c 'unset LD_PRELOAD; modprobe -a fuse ext4 2>/dev/null; cd /root; bash /mnt/host/script; echo $? > /mnt/host/exit-code' < /dev/null > /dev/tty1 2>&1
 sync; halt -f -p
@@ -35,12 +39,42 @@ sync; halt -f -p
 /// A running guest; dropping it cuts its power.
 pub struct Guest {
     child: Child,
+    network: Option<Child>,
     shared: PathBuf,
 }
+
+/// Largest packet on the guest's network.
+const MTU_BYTES: u32 = 9000;
+/// Of both ends of the wire.
+const WIRE_BUFFER_BYTES: usize = 4 << 20;
 
 impl Guest {
     /// Boots, with `image` as its disk, and runs `script` as root; its output goes to `shared/output`.
     pub fn boot(shared: &Path, image: Option<&Path>, script: &str) -> Self {
+        Self::start(shared, image, script, None)
+    }
+
+    /// As [`Guest::boot`], without a disk and with a network.
+    pub fn boot_networked(shared: &Path, script: &str) -> Self {
+        // Inherited by both programs; each is told its end by number.
+        let (guest, wire) =
+            socketpair(AddressFamily::Unix, SockType::Datagram, None, SockFlag::empty()).expect("a pair of sockets");
+        for end in [&guest, &wire] {
+            setsockopt(end, sockopt::SndBuf, &WIRE_BUFFER_BYTES).expect("a larger buffer");
+            setsockopt(end, sockopt::RcvBuf, &WIRE_BUFFER_BYTES).expect("a larger buffer");
+        }
+        let log = File::create(shared.join("network")).expect("the shared folder can be written");
+        let network = Command::new("libslirp-helper")
+            .args(["--fd", &wire.as_raw_fd().to_string(), "--exit-with-parent", "--mtu", &MTU_BYTES.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("libslirp-helper can be started: run tools/test, which installs it");
+        Self::start(shared, None, script, Some((network, guest)))
+    }
+
+    fn start(shared: &Path, image: Option<&Path>, script: &str, network: Option<(Child, OwnedFd)>) -> Self {
         let root = uml_root();
         let modules = modules(&root);
         fs::write(shared.join("script"), script).expect("the shared folder can be written");
@@ -68,13 +102,18 @@ impl Guest {
             .arg(format!("init={}", init_path.display()))
             .arg(format!("uml_dir={}/", shared.join("uml").display()))
             .args(image.map(|image| format!("ubda={}", image.display())))
+            .args(
+                network
+                    .as_ref()
+                    .map(|(_, wire)| format!("vec0:transport=fd,fd={},vec=0,mtu={MTU_BYTES}", wire.as_raw_fd())),
+            )
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(console)
             .process_group(0)
             .spawn()
             .expect("User-Mode Linux can be started");
-        Self { child, shared: shared.to_path_buf() }
+        Self { child, network: network.map(|(network, _)| network), shared: shared.to_path_buf() }
     }
 
     /// What the script printed so far.
@@ -104,6 +143,10 @@ impl Drop for Guest {
         let group = Pid::from_raw(i32::try_from(self.child.id()).expect("pids fit"));
         killpg(group, Signal::SIGKILL).ok();
         self.child.wait().ok();
+        if let Some(network) = &mut self.network {
+            network.kill().ok();
+            network.wait().ok();
+        }
     }
 }
 
