@@ -57,6 +57,7 @@ async fn until_last_door(
     stops: &mut mpsc::Receiver<Stop>,
     signals: &mut Signals,
 ) -> Result<(Option<Stop>, Drained), Failure> {
+    let env = service.env.clone();
     loop {
         tokio::select! {
             (path, ended) = mounts.any_ended() => {
@@ -77,7 +78,12 @@ async fn until_last_door(
                 leave_all(service, mounts).await?;
                 return Ok((None, drained));
             }
-            Some(()) = signals.reload.recv() => service.reload_and_tell().await,
+            Some(()) = signals.reload.recv() => {
+                // Names of clients may take their time; a signal to stop does not wait for them.
+                let service = Arc::clone(service);
+                let reloading = async move { service.reload_and_tell().await };
+                drop(env.tasks.spawn("reload", Box::pin(reloading)));
+            }
             Some(stop) = stops.recv() => match wish(service, mounts, stop, stops, &mut signals.stop).await? {
                 Wish::Dropped => {}
                 Wish::Granted(stop, drained) => {

@@ -3,14 +3,19 @@
 //! A name is looked up when it is set and whenever the configuration is read again, never for a call: a client is judged
 //! by its address alone. A name that leads nowhere admits nobody.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt};
 use gateway_nfs::ClientNet;
 use objstore_env::Env;
+use parking_lot::Mutex;
 
-/// For one name; a resolver that does not answer is as good as one that does not know it.
-const LOOKUP_MAX: Duration = Duration::from_secs(5);
+/// For all names together; a resolver that does not answer is as good as one that does not know them.
+const LOOKUPS_TIME_MAX: Duration = Duration::from_secs(10);
+/// Side by side: each takes a thread that may block.
+const LOOKUPS_MAX: usize = 16;
 const NAME_BYTES_MAX: usize = 253;
 /// Each is compared at every call.
 pub(super) const CLIENTS_MAX: usize = 128;
@@ -57,33 +62,49 @@ fn is_name(text: &str) -> bool {
     text.len() <= NAME_BYTES_MAX && text.split('.').all(fits) && last_is_word
 }
 
-/// Looks up the names among `clients`.
-pub(super) async fn admit(env: &Env, clients: &[String]) -> Admitted {
+/// Whom each of `lists` admits now. Names are looked up side by side, and all of them within one limit.
+pub(super) async fn admit(env: &Env, lists: &[&[String]]) -> Vec<Admitted> {
+    let hosts: BTreeSet<String> = lists.iter().copied().flatten().filter_map(|text| host(text)).collect();
+    let known: BTreeMap<String, Mutex<Vec<ClientNet>>> =
+        hosts.into_iter().map(|name| (name, Mutex::default())).collect();
+    let lookups = stream::iter(&known).for_each_concurrent(LOOKUPS_MAX, async |(name, found)| {
+        let addresses = tokio::net::lookup_host((name.as_str(), 0)).await;
+        *found.lock() = addresses.into_iter().flatten().filter_map(|address| single(address.ip())).collect();
+    });
+    tokio::select! {
+        () = lookups => {}
+        () = env.clock.sleep(LOOKUPS_TIME_MAX) => tracing::warn!("not all names of clients could be looked up in time"),
+    }
+    lists.iter().map(|list| admitted(list, &known)).collect()
+}
+
+fn admitted(list: &[String], known: &BTreeMap<String, Mutex<Vec<ClientNet>>>) -> Admitted {
     let mut admitted = Admitted::default();
-    for text in clients {
-        match Client::parse(text) {
-            Ok(Client::Net(net)) => admitted.nets.push(net),
-            Ok(Client::Host(name)) => {
-                let found = look_up(env, &name).await;
-                if found.is_empty() {
-                    admitted.unresolved.push(name);
-                }
-                admitted.nets.extend(found);
-            }
-            // It was looked at before it was stored; what a later program wrote admits nobody here.
-            Err(_) => admitted.unresolved.push(text.clone()),
+    for text in list {
+        if let Some(net) = ClientNet::parse(text) {
+            admitted.nets.push(net);
+            continue;
         }
+        // What is no name either was stored by a later program: it admits nobody here.
+        let found = known.get(text).map(|found| found.lock().clone()).unwrap_or_default();
+        if found.is_empty() {
+            admitted.unresolved.push(text.clone());
+        }
+        admitted.nets.extend(found);
     }
     admitted
 }
 
-async fn look_up(env: &Env, name: &str) -> Vec<ClientNet> {
-    let found = tokio::select! {
-        found = tokio::net::lookup_host((name, 0)) => found,
-        () = env.clock.sleep(LOOKUP_MAX) => return Vec::new(),
-    };
-    let addresses = found.into_iter().flatten().map(|address| address.ip());
-    addresses.filter_map(|ip| ClientNet::new(ip, if ip.to_canonical().is_ipv4() { 32 } else { 128 })).collect()
+fn host(text: &str) -> Option<String> {
+    match Client::parse(text) {
+        Ok(Client::Host(name)) => Some(name),
+        Ok(Client::Net(_)) | Err(_) => None,
+    }
+}
+
+/// The network of one address.
+fn single(ip: IpAddr) -> Option<ClientNet> {
+    ClientNet::new(ip, if ip.to_canonical().is_ipv4() { 32 } else { 128 })
 }
 
 /// This machine only: what a share admits that names nobody.
@@ -113,10 +134,12 @@ mod tests {
     async fn a_name_that_leads_nowhere_admits_nobody() {
         let env = objstore_env::real::env(tokio::runtime::Handle::current()).expect("the system has chance");
         // `.invalid` is never given to anybody (RFC 6761).
-        let admitted = admit(&env, &["10.0.0.0/8".to_owned(), "nobody.invalid".to_owned()]).await;
-        assert_eq!(admitted.nets.len(), 1);
-        assert_eq!(admitted.unresolved, ["nobody.invalid"]);
-        let own = admit(&env, &["localhost".to_owned()]).await;
-        assert!(own.nets.iter().any(|net| net.contains(IpAddr::from([127, 0, 0, 1]))), "{own:?}");
+        let (first, second) = (["10.0.0.0/8", "nobody.invalid"], ["localhost", "10.9.9.9", "newer%client"]);
+        let [first, second] = [first.map(String::from).to_vec(), second.map(String::from).to_vec()];
+        let admitted = admit(&env, &[&first, &second]).await;
+        let [first, second] = admitted.as_slice() else { panic!("one answer a list") };
+        assert_eq!((first.nets.len(), first.unresolved.as_slice()), (1, &["nobody.invalid".to_owned()][..]));
+        assert!(second.nets.iter().any(|net| net.contains(IpAddr::from([127, 0, 0, 1]))), "{second:?}");
+        assert_eq!(second.unresolved, ["newer%client"]);
     }
 }

@@ -45,13 +45,11 @@ pub(crate) struct ShareTable {
 impl ShareTable {
     /// The shares that the store has.
     pub(crate) async fn open(env: &Env, engine: &Arc<Engine>, privileged_port: bool) -> Result<Self> {
-        let mut entries = BTreeMap::new();
+        let mut records = Vec::new();
         for (setting, value) in engine.settings(PREFIX)? {
-            let record = ShareRecord::decode(&setting, &value)?;
-            let admitted = admit(env, &record.clients).await;
-            warn_of_names(&record, &admitted);
-            entries.insert(record.id, Entry { record, admitted });
+            records.push(ShareRecord::decode(&setting, &value)?);
         }
+        let entries = entries(env, records).await;
         let table = Self {
             env: env.clone(),
             engine: Arc::clone(engine),
@@ -75,17 +73,16 @@ impl ShareTable {
 
     pub(crate) fn reports(&self) -> Vec<ShareReport> {
         let entries = self.entries.lock().clone();
-        entries.values().map(|entry| self.report(entry, &entries)).collect()
+        let lineages = self.lineages(&entries);
+        entries.values().map(|entry| self.report(entry, &entries, &lineages)).collect()
     }
 
     /// Names of clients are looked up anew; gives those that lead nowhere.
     pub(crate) async fn resolve_again(&self, privileged_port: bool) -> Vec<String> {
         let _one = self.changing.lock().await;
         self.privileged_port.store(privileged_port, Ordering::Relaxed);
-        let mut entries = self.entries.lock().clone();
-        for entry in entries.values_mut() {
-            entry.admitted = admit(&self.env, &entry.record.clients).await;
-        }
+        let records = self.entries.lock().values().map(|entry| entry.record.clone()).collect();
+        let entries = entries(&self.env, records).await;
         let unresolved = entries.values().flat_map(|entry| entry.admitted.unresolved.clone()).collect();
         *self.entries.lock() = entries;
         self.show();
@@ -131,16 +128,16 @@ impl ShareTable {
 
     /// Durable first, then shown: no client uses a share that a crash would take back.
     async fn store(&self, record: ShareRecord, mut changes: Vec<SettingChange>) -> Result<ShareReport, Failure> {
-        let admitted = admit(&self.env, &record.clients).await;
-        warn_of_names(&record, &admitted);
         changes.push(SettingChange::put(record.setting(), record.encode()?));
+        let stored = entries(&self.env, vec![record.clone()]).await;
         self.engine.change_settings(&changes).await?;
         tracing::info!(share = record.path, id = record.id, clients = ?record.clients, "share stored");
-        let entry = Entry { record, admitted };
-        self.entries.lock().insert(entry.record.id, entry.clone());
+        self.entries.lock().extend(stored.clone());
         self.show();
-        let entries = self.entries.lock().clone();
-        Ok(self.report(&entry, &entries))
+        let all = self.entries.lock().clone();
+        let lineages = self.lineages(&all);
+        let reports = stored.values().map(|entry| self.report(entry, &all, &lineages));
+        reports.last().ok_or_else(|| Failure::refuse("store share", &record.path, "it is gone"))
     }
 
     fn show(&self) {
@@ -216,13 +213,12 @@ impl ShareTable {
         Ok(parent)
     }
 
-    fn report(&self, entry: &Entry, all: &BTreeMap<u32, Entry>) -> ShareReport {
+    fn report(&self, entry: &Entry, all: &BTreeMap<u32, Entry>, lineages: &BTreeMap<u32, Vec<Ino>>) -> ShareReport {
         let Entry { record, admitted } = entry;
-        let root = Ino(record.inode);
-        let around = self.around(root);
+        let lies_in = |inner: u32, outer: u64| lineages.get(&inner).is_some_and(|above| above.contains(&Ino(outer)));
         let overlaps = |other: &&Entry| {
-            let inode = Ino(other.record.inode);
-            other.record.id != record.id && (around.contains(&inode) || self.around(inode).contains(&root))
+            let other = &other.record;
+            other.id != record.id && (lies_in(record.id, other.inode) || lies_in(other.id, record.inode))
         };
         ShareReport {
             id: record.id,
@@ -249,6 +245,11 @@ impl ShareTable {
         }
     }
 
+    /// Of each share, its directory and those above it.
+    fn lineages(&self, entries: &BTreeMap<u32, Entry>) -> BTreeMap<u32, Vec<Ino>> {
+        entries.values().map(|entry| (entry.record.id, self.around(Ino(entry.record.inode)))).collect()
+    }
+
     /// `ino` and the directories above it.
     fn around(&self, mut ino: Ino) -> Vec<Ino> {
         let mut around = vec![ino];
@@ -263,8 +264,15 @@ impl ShareTable {
     }
 }
 
-fn warn_of_names(record: &ShareRecord, admitted: &Admitted) {
-    if !admitted.unresolved.is_empty() {
-        tracing::warn!(share = record.path, names = ?admitted.unresolved, "clients that cannot be found admit nobody");
-    }
+/// The records with whom they admit now.
+async fn entries(env: &Env, records: Vec<ShareRecord>) -> BTreeMap<u32, Entry> {
+    let lists: Vec<&[String]> = records.iter().map(|record| record.clients.as_slice()).collect();
+    let admitted = admit(env, &lists).await;
+    let entries = records.into_iter().zip(admitted).map(|(record, admitted)| {
+        if !admitted.unresolved.is_empty() {
+            tracing::warn!(share = record.path, names = ?admitted.unresolved, "clients that are not found admit nobody");
+        }
+        (record.id, Entry { record, admitted })
+    });
+    entries.collect()
 }
