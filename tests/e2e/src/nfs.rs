@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fs_api::SetAttr;
+use gateway_nfs::protocol::args::{CreateHow, Place};
+use gateway_nfs::protocol::attributes::NewAttributes;
 use gateway_nfs::protocol::{MOUNT_PROGRAM, NFS_PROGRAM, Procedure, VERSION};
 use gateway_sunrpc::Auth;
 use gateway_sunrpc::client::Client;
@@ -48,6 +51,49 @@ impl NfsClient {
         reply.opaque(64).expect("a handle")
     }
 
+    /// Makes the file `name` and gives its handle.
+    pub fn create(&mut self, directory: &Bytes, name: &str) -> Bytes {
+        let attributes = NewAttributes { set: SetAttr { mode: Some(0o644), ..SetAttr::default() }, times_valid: true };
+        let mut reply = self.call(NFS_PROGRAM, Procedure::Create as u32, |out| {
+            Place { dir: directory.clone(), name: Bytes::copy_from_slice(name.as_bytes()) }.encode(out);
+            CreateHow::Guarded(attributes).encode(out);
+        });
+        assert_eq!(number(&mut reply), 0, "{name} is made");
+        assert!(reply.bool().expect("whether a handle comes with it"), "it does");
+        reply.opaque(64).expect("a handle")
+    }
+
+    /// Writes `data` at the start of `file`, durable when this returns.
+    pub fn write_synced(&mut self, file: &Bytes, data: &[u8]) {
+        const FILE_SYNC: u32 = 2;
+        let mut reply = self.call(NFS_PROGRAM, Procedure::Write as u32, |out| {
+            out.opaque(file);
+            out.u64(0);
+            out.u32(u32::try_from(data.len()).expect("a small write"));
+            out.u32(FILE_SYNC);
+            out.opaque(data);
+        });
+        assert_eq!(number(&mut reply), 0, "written");
+        skip_wcc(&mut reply);
+        assert_eq!(number(&mut reply) as usize, data.len());
+        assert_eq!(number(&mut reply), FILE_SYNC, "the promise is given");
+    }
+
+    pub fn read(&mut self, file: &Bytes, len: u32) -> Bytes {
+        let mut reply = self.call(NFS_PROGRAM, Procedure::Read as u32, |out| {
+            out.opaque(file);
+            out.u64(0);
+            out.u32(len);
+        });
+        assert_eq!(number(&mut reply), 0, "read");
+        if reply.bool().expect("attributes") {
+            reply.fixed::<84>().expect("fattr3");
+        }
+        number(&mut reply);
+        reply.bool().expect("whether this is the end");
+        reply.opaque(1 << 20).expect("the bytes")
+    }
+
     /// The write verifier, as COMMIT of `file` tells it.
     pub fn verifier(&mut self, file: &Bytes) -> [u8; 8] {
         let mut reply = self.call(NFS_PROGRAM, Procedure::Commit as u32, |out| {
@@ -56,12 +102,7 @@ impl NfsClient {
             out.u32(0);
         });
         assert_eq!(number(&mut reply), 0, "committed");
-        if reply.bool().expect("attributes before") {
-            reply.fixed::<24>().expect("size, mtime, ctime");
-        }
-        if reply.bool().expect("attributes after") {
-            reply.fixed::<84>().expect("fattr3");
-        }
+        skip_wcc(&mut reply);
         reply.fixed().expect("a verifier")
     }
 
@@ -71,6 +112,15 @@ impl NfsClient {
         args(&mut out);
         let reply = self.client.call(program, VERSION, procedure, &auth, out.finish());
         self.runtime.block_on(reply).expect("a reply")
+    }
+}
+
+fn skip_wcc(reply: &mut Decoder) {
+    if reply.bool().expect("attributes before") {
+        reply.fixed::<24>().expect("size, mtime, ctime");
+    }
+    if reply.bool().expect("attributes after") {
+        reply.fixed::<84>().expect("fattr3");
     }
 }
 

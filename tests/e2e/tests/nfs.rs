@@ -4,8 +4,9 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::{Duration, Instant};
 
-use tests_e2e::{Finished, NfsClient, Pattern, Run, Site, SiteOptions, tool};
+use tests_e2e::{Finished, NfsClient, Pattern, Run, Site, SiteOptions, deep, tool};
 
 const NFS: &str = "[nfs]\nlisten = [\"127.0.0.1:0\"]\n";
 const MOUNT_AND_NFS: &str = "[[mounts]]\npath = \"@MNT@\"\n[nfs]\nlisten = [\"127.0.0.1:0\"]\n";
@@ -33,6 +34,15 @@ fn fetched(site: &Site, path: &str) -> Vec<u8> {
     fs::read(&copy).unwrap_or_else(|error| panic!("{path} did not arrive: {error}\n{}", done.text()))
 }
 
+/// The kernel of the mount is told of other doors' changes a moment after they are made.
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < end, "{what}: not in time");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// A file of `len` bytes in the site's folder.
 fn source(site: &Site, len: usize) -> (String, Vec<u8>) {
     let path = site.dir().join("source");
@@ -47,17 +57,31 @@ fn what_one_door_writes_the_other_reads() {
     site.share(&["create", "/files", "--make", "--squash", "none"]).ok();
     let (local, bytes) = source(&site, 5_000_000);
 
+    // The mount learns that there is no such name, and then that there is.
+    assert!(!site.mnt().join("files/by-nfs").exists());
     let done = nfs_cp(&site, &local, &site.nfs_url("/files/by-nfs"));
     assert_eq!(done.code, Some(0), "{}", done.text());
-    assert!(fs::read(site.mnt().join("files/by-nfs")).unwrap() == bytes, "the mount sees what NFS wrote");
+    eventually("the mount sees what NFS wrote", || {
+        fs::read(site.mnt().join("files/by-nfs")).is_ok_and(|read| read == bytes)
+    });
 
     fs::write(site.mnt().join("files/by-mount"), &bytes[..3_000_001]).unwrap();
     assert!(fetched(&site, "/files/by-mount") == bytes[..3_000_001], "NFS sees what the mount wrote");
 
-    // Changed by one door while the other has it in its cache.
+    // Changed by one door while the other has it in its cache: both ways.
     let changed = vec![b'x'; 3_000_001];
     fs::write(site.mnt().join("files/by-nfs"), &changed).unwrap();
     assert!(fetched(&site, "/files/by-nfs") == changed);
+    assert!(fs::read(site.mnt().join("files/by-mount")).unwrap() == bytes[..3_000_001]);
+    // nfs-cp does not write to files that are there.
+    let mut client = NfsClient::connect(site.nfs_address().unwrap());
+    let root = client.mount("/files").unwrap();
+    let file = client.lookup(&root, "by-mount");
+    client.write_synced(&file, &[b'y'; 5000]);
+    let changed = [&[b'y'; 5000], &bytes[5000..3_000_001]].concat();
+    eventually("the mount sees the change", || {
+        fs::read(site.mnt().join("files/by-mount")).is_ok_and(|read| read == changed)
+    });
     let listed = nfs_ls(&site, "/files");
     assert!(listed.stdout.contains("by-nfs") && listed.stdout.contains("by-mount"), "{}", listed.text());
     fs::remove_file(site.mnt().join("files/by-nfs")).unwrap();
@@ -94,6 +118,30 @@ fn a_committed_copy_its_handle_and_its_share_survive_kill_9() {
         }
     }
     site.stop();
+}
+
+#[test]
+fn h46_what_was_answered_as_synced_is_there_after_kill_9() {
+    let rounds: u8 = if deep() { 200 } else { 8 };
+    let mut site = serving(NFS);
+    site.share(&["create", "/files", "--make", "--squash", "none"]).ok();
+    let mut client = NfsClient::connect(site.nfs_address().unwrap());
+    let root = client.mount("/files").unwrap();
+    let mut written = Vec::new();
+    for round in 0..rounds {
+        let (name, data) = (format!("f{round}"), vec![round ^ 0x5a; 1000 + usize::from(round) * 37]);
+        let file = client.create(&root, &name);
+        client.write_synced(&file, &data);
+        // At once: nothing but the promise lies between the reply and the end.
+        site.kill();
+        written.push((name, data));
+        site.mount();
+        client = NfsClient::connect(site.nfs_address().unwrap());
+        for (name, data) in &written {
+            let file = client.lookup(&root, name);
+            assert!(client.read(&file, 1 << 16) == data[..], "round {round}: {name}");
+        }
+    }
 }
 
 #[test]
