@@ -24,6 +24,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// 0 null, 1 echo, 2 panic, 3 echo when the gate opens, 4 no reply; the others are unavailable.
 struct Trial {
     gate: Semaphore,
+    /// One permit for each call that came through the gate.
+    passed: Semaphore,
 }
 
 impl Program for Trial {
@@ -43,6 +45,7 @@ impl Program for Trial {
                     let said = call.args.opaque(1 << 20).map_err(|_| Refusal::GarbageArguments)?;
                     if call.procedure == 3 {
                         self.gate.acquire().await.expect("never closed").forget();
+                        self.passed.add_permits(1);
                     }
                     let mut results = Encoder::new();
                     results.payload(said);
@@ -68,7 +71,7 @@ async fn site(limits: Limits) -> Site {
     let env = objstore_env::real::env(tokio::runtime::Handle::current()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let trial = Arc::new(Trial { gate: Semaphore::new(0) });
+    let trial = Arc::new(Trial { gate: Semaphore::new(0), passed: Semaphore::new(0) });
     let server = Server::start(vec![listener], vec![trial.clone()], limits, Hooks::from(&env));
     Site { env, server, trial, address }
 }
@@ -244,6 +247,28 @@ async fn a_drain_answers_what_is_in_flight_and_ends_by_its_deadline() {
     assert_eq!(reply_words(&mut stream).await[0], 2);
     timeout(DEADLINE, second.server.drain(Duration::from_millis(10))).await.unwrap();
     assert!(is_closed(&mut stream).await);
+}
+
+/// A change that is cut off half-way would be the work of a cable.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_connection_does_not_cancel_a_call_under_way() {
+    let site = site(Limits::default()).await;
+    let mut stream = site.raw().await;
+    stream.write_all(&record(&[1, 0, 2, PROGRAM, 3, 3, 0, 0, 0, 0, 0])).await.unwrap();
+    stream.write_all(&record(&[2, 0, 2, PROGRAM, 3, 0, 0, 0, 0, 0])).await.unwrap();
+    // The answer to the second call says that the first is under way. Left unread, it turns the close into a reset.
+    timeout(DEADLINE, stream.peek(&mut [0])).await.unwrap().unwrap();
+    drop(stream);
+    let lost = async {
+        while site.server.connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, lost).await.expect("the server sees the reset");
+    assert_eq!(site.trial.passed.available_permits(), 0);
+    site.trial.gate.add_permits(1);
+    timeout(DEADLINE, site.trial.passed.acquire()).await.expect("the call goes on").unwrap().forget();
+    timeout(DEADLINE, site.server.drain(DEADLINE)).await.expect("nothing of it is left");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
