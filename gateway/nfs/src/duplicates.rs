@@ -3,12 +3,13 @@
 //! A call is the same where client address and port, xid, procedure, caller and arguments are (these last by a keyed
 //! checksum). The port is part of it, as in the server of Linux: clients come back from their old port, and two short-lived
 //! programs on one machine that count their xids from the same start are not taken for one. Bounded in both classes: names
-//! do not lose their replies to a stream of writes.
+//! do not lose their replies to a stream of writes. Where a class is full, the address with the most replies in it loses its
+//! oldest: no client loses one to a client that keeps more than it does.
 //!
 //! A completed reply goes to the [`ReplyJournal`] before it goes out; [`DuplicateCache::restore`] takes it back after a
 //! restart. The change and the record are two steps: a crash between them leaves the change without its reply.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hasher;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use parking_lot::Mutex;
 use crate::handle::HandleKey;
 use crate::protocol::Procedure;
 
-/// Completed replies kept per class. A reply is below 400 bytes: 4 MiB in all.
+/// Completed replies kept per class, of all clients together. A reply is below 400 bytes: 4 MiB in all.
 const REPLIES_MAX: usize = 8192;
 /// Calls under way that are followed; above this a repeat is carried out.
 const IN_PROGRESS_MAX: usize = 16_384;
@@ -56,8 +57,18 @@ enum State {
 struct Replies {
     calls: BTreeMap<Key, State>,
     in_progress: usize,
-    /// Oldest first: calls on names, and writes.
-    completed: [VecDeque<Key>; 2],
+    /// Calls on names, and writes.
+    completed: [Completed; 2],
+}
+
+/// The order in which one class loses its replies.
+#[derive(Default)]
+struct Completed {
+    /// By address, oldest first; none is empty.
+    clients: BTreeMap<u128, VecDeque<Key>>,
+    /// How many replies each address has: the largest is at the end.
+    lengths: BTreeSet<(usize, u128)>,
+    total: usize,
 }
 
 /// What to do with a call.
@@ -101,8 +112,11 @@ impl DuplicateCache {
     pub fn restore(&self, record: &[u8]) -> bool {
         let Some((key, reply)) = parse(record) else { return false };
         let mut replies = self.replies.lock();
-        replies.calls.insert(key, State::Completed(Bytes::copy_from_slice(reply)));
-        replies.remember(key);
+        let known = replies.calls.insert(key, State::Completed(Bytes::copy_from_slice(reply)));
+        // A record that comes twice has one place in the order, or the second would be lost with the first.
+        if known.is_none() {
+            replies.remember(key);
+        }
         true
     }
 
@@ -125,13 +139,37 @@ impl DuplicateCache {
 impl Replies {
     fn remember(&mut self, key: Key) {
         let class = usize::from(key.procedure == Procedure::Write as u32);
-        let Some(queue) = self.completed.get_mut(class) else { return };
-        queue.push_back(key);
-        if queue.len() > REPLIES_MAX
-            && let Some(oldest) = queue.pop_front()
+        let Some(completed) = self.completed.get_mut(class) else { return };
+        completed.push(key);
+        if completed.total > REPLIES_MAX
+            && let Some(oldest) = completed.pop()
         {
             self.calls.remove(&oldest);
         }
+    }
+}
+
+impl Completed {
+    fn push(&mut self, key: Key) {
+        let queue = self.clients.entry(key.address).or_default();
+        self.lengths.remove(&(queue.len(), key.address));
+        queue.push_back(key);
+        self.lengths.insert((queue.len(), key.address));
+        self.total += 1;
+    }
+
+    /// The oldest of the address that has the most.
+    fn pop(&mut self) -> Option<Key> {
+        let (length, address) = self.lengths.pop_last()?;
+        let queue = self.clients.get_mut(&address)?;
+        let oldest = queue.pop_front();
+        if length > 1 {
+            self.lengths.insert((length - 1, address));
+        } else {
+            self.clients.remove(&address);
+        }
+        self.total -= 1;
+        oldest
     }
 }
 
@@ -224,7 +262,15 @@ mod tests {
     const PEER: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 700);
 
     fn turn(cache: &DuplicateCache, xid: u32, procedure: Procedure) -> Turn {
-        cache.turn(xid, procedure, PEER, &Auth::None, &Decoder::new(Bytes::from_static(b"args")))
+        turn_of(cache, PEER, xid, procedure)
+    }
+
+    fn turn_of(cache: &DuplicateCache, peer: SocketAddr, xid: u32, procedure: Procedure) -> Turn {
+        cache.turn(xid, procedure, peer, &Auth::None, &Decoder::new(Bytes::from_static(b"args")))
+    }
+
+    fn neighbour(number: u8, port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, number], port))
     }
 
     fn complete(turn: Turn, status: u32) {
@@ -255,6 +301,50 @@ mod tests {
         assert_eq!(cache.replies.lock().calls.len(), REPLIES_MAX + 1);
         assert!(matches!(turn(&cache, 0, Procedure::Remove), Turn::Answered(_)));
         assert!(matches!(turn(&cache, 1, Procedure::Write), Turn::First(_)));
+    }
+
+    #[test]
+    fn h47_a_busy_client_does_not_push_out_the_replies_of_another() {
+        let cache = DuplicateCache::new(HandleKey::new([1; 16]), None);
+        for xid in 0..1024 {
+            complete(turn_of(&cache, neighbour(1, 700), xid, Procedure::Remove), xid);
+        }
+        // From many ports, which make it no more than one client.
+        for xid in 0..2 * REPLIES_MAX as u32 {
+            complete(turn_of(&cache, neighbour(2, xid as u16), xid, Procedure::Remove), 0);
+        }
+        for xid in 0..1024 {
+            let Turn::Answered(reply) = turn_of(&cache, neighbour(1, 700), xid, Procedure::Remove) else {
+                panic!("reply {xid} is gone")
+            };
+            assert_eq!(reply.to_bytes()[..], xid.to_be_bytes());
+        }
+        let last = 2 * REPLIES_MAX as u32 - 1;
+        assert!(matches!(turn_of(&cache, neighbour(2, last as u16), last, Procedure::Remove), Turn::Answered(_)));
+        assert!(matches!(turn_of(&cache, neighbour(2, 0), 0, Procedure::Remove), Turn::First(_)));
+        assert_eq!(cache.replies.lock().calls.len(), REPLIES_MAX);
+    }
+
+    #[test]
+    fn replies_of_more_clients_than_there_is_room_for_stay_bounded() {
+        let cache = DuplicateCache::new(HandleKey::new([1; 16]), None);
+        for client in 0..2 * REPLIES_MAX as u32 {
+            let peer = SocketAddr::from((std::net::Ipv4Addr::from_bits(0x0a00_0000 | client), 700));
+            complete(turn_of(&cache, peer, 1, Procedure::Remove), 0);
+        }
+        let replies = cache.replies.lock();
+        let [names, _] = &replies.completed;
+        let kept = [replies.calls.len(), names.total, names.clients.len(), names.lengths.len()];
+        assert_eq!(kept, [REPLIES_MAX; 4]);
+    }
+
+    #[test]
+    fn a_record_restored_twice_is_kept_as_one() {
+        let key = Key { address: 1, port: 2, xid: 3, procedure: Procedure::Remove as u32, checksum: 5 };
+        let cache = DuplicateCache::new(HandleKey::new([1; 16]), None);
+        assert!(cache.restore(&record(&key, &[0; 8])));
+        assert!(cache.restore(&record(&key, &[0; 8])));
+        assert_eq!(cache.replies.lock().completed[0].total, 1);
     }
 
     #[test]
