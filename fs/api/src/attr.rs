@@ -64,7 +64,7 @@ pub struct Attr {
     pub ctime: Time,
     /// Birth.
     pub btime: Time,
-    /// Grows with every change of content or attributes (the NFS change attribute).
+    /// Grows by one with every change of content or attributes (the NFS change attribute).
     pub change: u64,
 }
 

@@ -68,7 +68,8 @@ impl Engine {
         self.require_make(cx, &directory, None)?;
         let mut change = Change::new(cx);
         let inode = self.new_node(cx, &directory, ino, NewNode::Regular, mode, umask, &mut change)?;
-        add_name(&mut directory, name, ino, inode.kind, self.now(), &mut change);
+        add_name(&mut directory, name, ino, inode.kind, &mut change);
+        directory.touch_mtime(self.now());
         change.put_inode(&directory);
         let lsn = self.apply(change)?;
         // The creator may do what it asked for, whatever mode it gave the file.

@@ -1,6 +1,9 @@
 //! What every change of a directory's names has in common.
+//!
+//! Nothing here notes the change in the directory's times and counter: a change may have two names in one directory and is
+//! one change of it. The caller does, once for each directory, and stores it.
 
-use fs_api::{FileKind, Ino, Time};
+use fs_api::{FileKind, Ino};
 use objstore_base::{Error, ErrorKind, Result};
 
 use crate::change::Change;
@@ -15,28 +18,26 @@ pub(super) fn require_alive(op: &'static str, directory: &Inode) -> Result<()> {
     Ok(())
 }
 
-/// Adds `name` to `directory`, which the caller stores afterwards.
-pub(super) fn add_name(directory: &mut Inode, name: &[u8], ino: Ino, kind: FileKind, now: Time, change: &mut Change) {
+/// Adds `name` to `directory`, which the caller touches and stores afterwards.
+pub(super) fn add_name(directory: &mut Inode, name: &[u8], ino: Ino, kind: FileKind, change: &mut Change) {
     let dentry = Dentry { ino, kind, cookie: directory.next_cookie };
     directory.next_cookie = directory.next_cookie.wrapping_add(1);
     directory.entries = directory.entries.saturating_add(1);
-    directory.touch_mtime(now);
     if kind == FileKind::Directory {
         directory.nlink = directory.nlink.saturating_add(1);
     }
     change.put_name(directory.ino, name, dentry, None);
 }
 
-/// Takes `name` out of `directory`, which the caller stores afterwards.
-pub(super) fn remove_name(directory: &mut Inode, name: &[u8], dentry: Dentry, now: Time, change: &mut Change) {
-    forget_name(directory, dentry, now);
+/// Takes `name` out of `directory`, which the caller touches and stores afterwards.
+pub(super) fn remove_name(directory: &mut Inode, name: &[u8], dentry: Dentry, change: &mut Change) {
+    forget_name(directory, dentry);
     change.delete_name(directory.ino, name, dentry);
 }
 
 /// The directory's side of a name that goes.
-fn forget_name(directory: &mut Inode, dentry: Dentry, now: Time) {
+fn forget_name(directory: &mut Inode, dentry: Dentry) {
     directory.entries = directory.entries.saturating_sub(1);
-    directory.touch_mtime(now);
     if dentry.kind == FileKind::Directory {
         directory.nlink = directory.nlink.saturating_sub(1);
     }
@@ -49,12 +50,10 @@ pub(super) fn replace_name(
     before: Dentry,
     ino: Ino,
     kind: FileKind,
-    now: Time,
     change: &mut Change,
 ) {
     let was_dir = u32::from(before.kind == FileKind::Directory);
     let is_dir = u32::from(kind == FileKind::Directory);
     directory.nlink = directory.nlink.saturating_add(is_dir).saturating_sub(was_dir);
-    directory.touch_mtime(now);
     change.put_name(directory.ino, name, Dentry { ino, kind, cookie: before.cookie }, Some(before));
 }

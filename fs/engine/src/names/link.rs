@@ -37,7 +37,8 @@ impl Engine {
             inode.nlink += 1;
             inode.touch_ctime(now);
             change.put_inode(&inode);
-            add_name(&mut directory, name, ino, inode.kind, now, &mut change);
+            add_name(&mut directory, name, ino, inode.kind, &mut change);
+            directory.touch_mtime(now);
             change.put_inode(&directory);
             (inode.attr(), self.apply(change)?)
         };

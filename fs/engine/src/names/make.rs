@@ -37,7 +37,8 @@ impl Engine {
             self.require_make(cx, &directory, Some(&node))?;
             let mut change = Change::new(cx);
             let inode = self.new_node(cx, &directory, ino, node, mode, umask, &mut change)?;
-            add_name(&mut directory, name, ino, inode.kind, self.now(), &mut change);
+            add_name(&mut directory, name, ino, inode.kind, &mut change);
+            directory.touch_mtime(self.now());
             change.put_inode(&directory);
             (inode.attr(), self.apply(change)?)
         };

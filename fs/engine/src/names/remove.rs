@@ -57,7 +57,8 @@ impl Engine {
             }
             let now = self.now();
             let mut change = Change::new(cx);
-            remove_name(&mut directory, name, dentry, now, &mut change);
+            remove_name(&mut directory, name, dentry, &mut change);
+            directory.touch_mtime(now);
             change.put_inode(&directory);
             self.lose_name_locked(victim, now, &mut change)?;
             self.apply(change)?

@@ -235,8 +235,10 @@ impl<'a> Rename<'a> {
             RenameMode::Exchange => self.exchange(),
             RenameMode::Replace | RenameMode::NoReplace => self.replace()?,
         }
+        self.directory.touch_mtime(self.now);
         self.change.put_inode(&self.directory);
-        if let Some(directory) = &self.new_directory {
+        if let Some(directory) = &mut self.new_directory {
+            directory.touch_mtime(self.now);
             self.change.put_inode(directory);
         }
         self.engine.apply(self.change)
@@ -244,13 +246,13 @@ impl<'a> Rename<'a> {
 
     fn replace(&mut self) -> Result<()> {
         let (kind, source) = (self.source.kind, self.seen.source);
-        remove_name(&mut self.directory, self.from.name, source, self.now, &mut self.change);
+        remove_name(&mut self.directory, self.from.name, source, &mut self.change);
         let directory = self.new_directory.as_mut().unwrap_or(&mut self.directory);
         match self.seen.target {
             Some(before) => {
-                replace_name(directory, self.to.name, before, source.ino, kind, self.now, &mut self.change);
+                replace_name(directory, self.to.name, before, source.ino, kind, &mut self.change);
             }
-            None => add_name(directory, self.to.name, source.ino, kind, self.now, &mut self.change),
+            None => add_name(directory, self.to.name, source.ino, kind, &mut self.change),
         }
         self.source.touch_ctime(self.now);
         if self.source.is_dir() {
@@ -267,9 +269,9 @@ impl<'a> Rename<'a> {
         let (Some(mut target), Some(target_entry)) = (self.target.take(), self.seen.target) else { return };
         let source_entry = self.seen.source;
         let (now, change) = (self.now, &mut self.change);
-        replace_name(&mut self.directory, self.from.name, source_entry, target.ino, target.kind, now, change);
+        replace_name(&mut self.directory, self.from.name, source_entry, target.ino, target.kind, change);
         let directory = self.new_directory.as_mut().unwrap_or(&mut self.directory);
-        replace_name(directory, self.to.name, target_entry, self.source.ino, self.source.kind, now, change);
+        replace_name(directory, self.to.name, target_entry, self.source.ino, self.source.kind, change);
         for (inode, parent) in [(&mut self.source, self.to.parent), (&mut target, self.from.parent)] {
             inode.touch_ctime(now);
             if inode.is_dir() {
