@@ -39,6 +39,25 @@ pub trait Vfs: Send + Sync {
         node: NewNode,
         mode: u32,
         umask: u32,
+    ) -> BoxFuture<'a, Result<Attr>> {
+        self.make_with(cx, parent, name, node, mode, umask, SetAttr::default())
+    }
+
+    /// As `make`, and in the same change sets `set` as the maker may by `setattr`: nobody sees the one without the
+    /// other, nor does a crash leave it. Who makes a file may size it whatever its mode.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where `set` has a mode: that is `mode`. Whatever is refused, no name is left.
+    #[expect(clippy::too_many_arguments, reason = "all of mknod(2) and of setattr")]
+    fn make_with<'a>(
+        &'a self,
+        cx: &'a Context,
+        parent: Ino,
+        name: &'a [u8],
+        node: NewNode,
+        mode: u32,
+        umask: u32,
+        set: SetAttr,
     ) -> BoxFuture<'a, Result<Attr>>;
 
     /// Opens the regular file `name`, creating it where it is missing; with `exclusive`, `Exists` where it is there.

@@ -30,7 +30,7 @@ impl Vfs for Engine {
         ready(self.lookup_name(cx, parent, name)).boxed()
     }
 
-    fn make<'a>(
+    fn make_with<'a>(
         &'a self,
         cx: &'a Context,
         parent: Ino,
@@ -38,8 +38,9 @@ impl Vfs for Engine {
         node: NewNode,
         mode: u32,
         umask: u32,
+        set: SetAttr,
     ) -> BoxFuture<'a, Result<Attr>> {
-        self.make_node(cx, parent, name, node, mode, umask).boxed()
+        self.make_node(cx, parent, name, node, mode, umask, set).boxed()
     }
 
     fn create<'a>(

@@ -2,10 +2,10 @@
 
 mod support;
 
-use fs_api::{FileKind, LINKS_MAX, NewNode, SetAttr};
+use fs_api::{FileKind, LINKS_MAX, NewNode, SetAttr, SetTime, Target, Time};
 use objstore_base::ErrorKind::{
-    AccessDenied, Exists, InvalidArgument, IsDirectory, Loop, NameTooLong, NotDirectory, NotEmpty, NotFound,
-    NotPermitted, Stale, TooManyLinks,
+    AccessDenied, Exists, FileTooLarge, InvalidArgument, IsDirectory, Loop, NameTooLong, NotDirectory, NotEmpty,
+    NotFound, NotPermitted, Stale, TooManyLinks,
 };
 use support::{READ, READ_WRITE, ROOT, World};
 
@@ -21,6 +21,43 @@ fn a_made_name_is_found_with_its_attributes() {
     assert_eq!(root.lookup(ROOT, ".").map(|a| a.ino), Ok(ROOT));
     assert_eq!(root.lookup(ROOT, "..").map(|a| a.ino), Ok(ROOT));
     assert_eq!(root.lookup(made.ino, "x").err(), Some(NotDirectory));
+}
+
+#[test]
+fn a_node_is_made_with_its_attributes_in_one_change_or_not_at_all() {
+    let w = World::new();
+    let (atime, mtime) = (Time { secs: 0xffff_fffe, nanos: 0 }, Time { secs: 7, nanos: 9 });
+    let times = SetAttr { atime: Some(SetTime::To(atime)), mtime: Some(SetTime::To(mtime)), ..SetAttr::default() };
+    let owned = SetAttr { uid: Some(7), gid: Some(8), size: Some(5000), ..times };
+    let root = w.as_root();
+    let before = root.attr(ROOT).expect("it is there").change;
+    let made = root.make_with(ROOT, "f", NewNode::Regular, 0o400, owned).expect("made");
+    assert_eq!((made.uid, made.gid, made.mode, made.size, made.blocks), (7, 8, 0o400, 5000, 0));
+    assert_eq!((made.atime, made.mtime), (atime, mtime));
+    assert_eq!(root.attr(ROOT).map(|attr| attr.change), Ok(before + 1));
+    assert_eq!(root.read(Target::inode(made.ino), 0, 9000), Ok(vec![0; 5000].into()));
+    assert_eq!(root.make_with(ROOT, "f", NewNode::Regular, 0o400, owned).err(), Some(Exists));
+    root.chmod(ROOT, 0o777).expect("changed");
+
+    let user = w.as_user(9);
+    let unwritable = user.make_with(ROOT, "r", NewNode::Regular, 0o444, SetAttr { size: Some(1), ..times });
+    assert_eq!(unwritable.map(|attr| attr.size), Ok(1));
+    for (set, why) in [
+        (SetAttr { uid: Some(7), ..times }, NotPermitted),
+        (SetAttr { gid: Some(7), ..times }, NotPermitted),
+        (SetAttr { mode: Some(0o600), ..times }, InvalidArgument),
+        (SetAttr { size: Some(u64::MAX), ..times }, FileTooLarge),
+    ] {
+        assert_eq!(user.make_with(ROOT, "n", NewNode::Regular, 0o600, set).err(), Some(why), "{set:?}");
+    }
+    let sized = SetAttr { size: Some(1), ..SetAttr::default() };
+    assert_eq!(user.make_with(ROOT, "n", NewNode::Directory, 0o700, sized).err(), Some(IsDirectory));
+    assert_eq!(user.make_with(ROOT, "n", NewNode::Fifo, 0o700, sized).err(), Some(InvalidArgument));
+    assert_eq!(user.lookup(ROOT, "n"), Err(NotFound));
+
+    w.sync();
+    let w = w.crashed();
+    assert_eq!(w.as_root().lookup(ROOT, "f"), Ok(made));
 }
 
 #[test]

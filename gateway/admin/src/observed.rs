@@ -140,7 +140,7 @@ impl Vfs for Observed {
         self.learn_from(cx, subject, self.inner.lookup(cx, parent, name), none, |attr| Some(attr.ino))
     }
 
-    fn make<'a>(
+    fn make_with<'a>(
         &'a self,
         cx: &'a Context,
         parent: Ino,
@@ -148,9 +148,10 @@ impl Vfs for Observed {
         node: NewNode,
         mode: u32,
         umask: u32,
+        set: SetAttr,
     ) -> BoxFuture<'a, Result<Attr>> {
         let subject = Subject::named(Op::Make, parent, name);
-        let work = self.inner.make(cx, parent, name, node, mode, umask);
+        let work = self.inner.make_with(cx, parent, name, node, mode, umask, set);
         self.learn_from(cx, subject, work, none, |attr| Some(attr.ino))
     }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use fs_access::{ACCESS_ACL_XATTR, DEFAULT_ACL_XATTR, EXECUTE, READ, Victim, WRITE};
+use fs_access::{ACCESS_ACL_XATTR, DEFAULT_ACL_XATTR, EXECUTE, Node, READ, Victim, WRITE};
 use fs_api::{
-    Attr, Context, Created, DirEntry, FileKind, Ino, LINKS_MAX, Listing, NewNode, OpenFlags, ROOT_INO, RenameMode,
-    SYMLINK_BYTES_MAX, Target,
+    Attr, Context, Created, DirEntry, FILE_BYTES_MAX, FileKind, Ino, LINKS_MAX, Listing, NewNode, OpenFlags, ROOT_INO,
+    RenameMode, SYMLINK_BYTES_MAX, SetAttr, SetTime, Target,
 };
 use objstore_base::{Error, ErrorKind, Result};
 
@@ -15,6 +15,16 @@ use crate::state::{Body, Directory, Entry, check_name};
 
 fn fail<T>(kind: ErrorKind, op: &'static str) -> Result<T> {
     Err(Error::new(kind, op))
+}
+
+/// Whether the maker of `made` may give it `set` from the start.
+fn require_first(cx: &Context, made: &Node, set: &SetAttr) -> Result<()> {
+    const OP: &str = "set attributes";
+    if set.mode.is_some() {
+        return fail(ErrorKind::InvalidArgument, OP);
+    }
+    fs_access::may_set(&cx.credentials, made, None, set, true)?;
+    if set.size.is_some_and(|size| size > FILE_BYTES_MAX) { fail(ErrorKind::FileTooLarge, OP) } else { Ok(()) }
 }
 
 impl Inner {
@@ -61,6 +71,7 @@ impl Inner {
         if self.state.inode(parent)?.stored.nlink == 0 { fail(ErrorKind::NotFound, op) } else { Ok(()) }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "all of mknod(2) and of setattr")]
     pub(crate) fn make(
         &mut self,
         cx: &Context,
@@ -69,6 +80,7 @@ impl Inner {
         node: NewNode,
         mode: u32,
         umask: u32,
+        set: SetAttr,
     ) -> Result<Attr> {
         const OP: &str = "make";
         match &node {
@@ -83,10 +95,11 @@ impl Inner {
         self.require_living(OP, parent)?;
         let directory = self.state.inode(parent)?;
         fs_access::may_make(&cx.credentials, &directory.node(), directory.acl().as_ref(), &node)?;
-        let ino = self.add_node(cx, parent, name, node, mode, umask)?;
+        let ino = self.add_node(cx, parent, name, node, mode, umask, &set)?;
         Ok(self.state.inode(ino)?.attr())
     }
 
+    #[expect(clippy::too_many_arguments, reason = "all of mknod(2) and of setattr")]
     fn add_node(
         &mut self,
         cx: &Context,
@@ -95,6 +108,7 @@ impl Inner {
         node: NewNode,
         mode: u32,
         umask: u32,
+        set: &SetAttr,
     ) -> Result<Ino> {
         let directory = Directory { parent, names: BTreeMap::new(), next_cookie: 3 };
         let (kind, body, rdev) = match node {
@@ -109,8 +123,21 @@ impl Inner {
         let parent_inode = self.state.inode(parent)?;
         let default_acl = parent_inode.default_acl();
         let new = fs_access::inherit(&cx.credentials, &parent_inode.node(), default_acl.as_ref(), kind, mode, umask);
-        let ino = self.state.add_inode(kind, body, (new.uid, new.gid, new.mode, rdev));
+        let made = Node { kind, mode: new.mode, uid: new.uid, gid: new.gid };
+        require_first(cx, &made, set)?;
+        let owner = fs_access::owner_after(&cx.credentials, &made, set);
+        let ino = self.state.add_inode(kind, body, (owner.uid, owner.gid, owner.mode, rdev));
+        if let Some(size) = set.size {
+            self.state.content_mut(ino)?.truncate(size);
+        }
         let inode = self.state.inode_mut(ino)?;
+        let first = inode.stored.ctime;
+        let resolve = |time| match time {
+            SetTime::Now => first,
+            SetTime::To(time) => time,
+        };
+        inode.stored.atime = set.atime.map_or(first, resolve);
+        inode.stored.mtime = set.mtime.map_or(first, resolve);
         inode.put_acl(ACCESS_ACL_XATTR, new.access_acl);
         inode.put_acl(DEFAULT_ACL_XATTR, new.default_acl);
         self.add_name(parent, name, ino)?;
@@ -184,7 +211,7 @@ impl Inner {
         self.require_living(OP, parent)?;
         let directory = self.state.inode(parent)?;
         fs_access::may_create(&cx.credentials, &directory.node(), directory.acl().as_ref())?;
-        let ino = self.add_node(cx, parent, name, NewNode::Regular, mode, umask)?;
+        let ino = self.add_node(cx, parent, name, NewNode::Regular, mode, umask, &SetAttr::default())?;
         let handle = self.open(ino, flags);
         Ok(Created { attr: self.state.inode(ino)?.attr(), handle, created: true })
     }

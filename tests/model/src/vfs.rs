@@ -22,7 +22,7 @@ impl Vfs for Model {
         self.run(|m| m.lookup(cx, parent, name))
     }
 
-    fn make<'a>(
+    fn make_with<'a>(
         &'a self,
         cx: &'a Context,
         parent: Ino,
@@ -30,8 +30,9 @@ impl Vfs for Model {
         node: NewNode,
         mode: u32,
         umask: u32,
+        set: SetAttr,
     ) -> BoxFuture<'a, Result<Attr>> {
-        self.run(|m| m.make(cx, parent, name, node, mode, umask))
+        self.run(|m| m.make(cx, parent, name, node, mode, umask, set))
     }
 
     fn create<'a>(

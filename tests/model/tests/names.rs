@@ -129,3 +129,22 @@ fn a_sticky_directory_keeps_names_for_their_owners() {
     assert_eq!(kind(w.rename(&user(2, 2), "mine", "x", RenameMode::Replace)), ErrorKind::NotPermitted);
     w.unlink(&user(1, 1), "mine").unwrap();
 }
+
+#[test]
+fn a_node_is_made_with_its_attributes_or_not_at_all() {
+    let w = World::new();
+    let time = SetTime::To(Time { secs: 1, nanos: 2 });
+    let set = SetAttr { uid: Some(7), size: Some(9), mtime: Some(time), ..SetAttr::default() };
+    let make = |cx: &Context, name: &'static [u8], set| {
+        now(w.model.make_with(cx, ROOT_INO, name, NewNode::Regular, 0o400, 0, set))
+    };
+    let made = make(&root(), b"f", set).unwrap();
+    assert_eq!((made.uid, made.gid, made.mode, made.size), (7, 0, 0o400, 9));
+    assert_eq!(made.mtime, Time { secs: 1, nanos: 2 });
+    assert_eq!(kind(make(&user(1, 1), b"g", set)), ErrorKind::NotPermitted);
+    assert_eq!(
+        kind(make(&user(1, 1), b"g", SetAttr { mode: Some(0), ..SetAttr::default() })),
+        ErrorKind::InvalidArgument
+    );
+    assert_eq!(kind(now(w.model.lookup(&root(), ROOT_INO, b"g"))), ErrorKind::NotFound);
+}

@@ -51,12 +51,26 @@ impl Engine {
     fn require_set(&self, cx: &Context, inode: &Inode, set: &SetAttr, open_for_writing: bool) -> Result<()> {
         let acl = self.deciding_acl(cx, inode)?;
         fs_access::may_set(&cx.credentials, &node(inode), acl.as_ref(), set, open_for_writing)?;
-        if set.size.is_some_and(|size| size > FILE_BYTES_MAX) {
-            return Err(Error::new(ErrorKind::FileTooLarge, OP));
-        }
+        require_size(set)?;
         if set.mode.is_some() && inode.kind == FileKind::Symlink {
             return Err(Error::new(ErrorKind::NotSupported, OP).context("symbolic links have no mode of their own"));
         }
+        Ok(())
+    }
+
+    /// Sets attributes of an inode that its caller makes and that nobody knows yet: its first record has them.
+    pub(crate) fn set_first(&self, cx: &Context, inode: &mut Inode, set: &SetAttr) -> Result<()> {
+        if set.mode.is_some() {
+            return Err(Error::new(ErrorKind::InvalidArgument, OP).context("a new node gets its mode when it is made"));
+        }
+        // No ACL decides for the owner of an inode, and its maker may write it.
+        fs_access::may_set(&cx.credentials, &node(inode), None, set, true)?;
+        require_size(set)?;
+        let owner = fs_access::owner_after(&cx.credentials, &node(inode), set);
+        (inode.uid, inode.gid, inode.mode) = (owner.uid, owner.gid, owner.mode);
+        // There are no bytes: all of it is a hole.
+        inode.size = set.size.unwrap_or(inode.size);
+        change_times(inode, set, inode.ctime);
         Ok(())
     }
 
@@ -69,6 +83,13 @@ impl Engine {
         change.put_inode(inode);
         Ok(())
     }
+}
+
+fn require_size(set: &SetAttr) -> Result<()> {
+    if set.size.is_some_and(|size| size > FILE_BYTES_MAX) {
+        return Err(Error::new(ErrorKind::FileTooLarge, OP));
+    }
+    Ok(())
 }
 
 fn change_times(inode: &mut Inode, set: &SetAttr, now: Time) {

@@ -68,6 +68,7 @@ impl Engine {
         self.require_make(cx, &directory, None)?;
         let mut change = Change::new(cx);
         let inode = self.new_node(cx, &directory, ino, NewNode::Regular, mode, umask, &mut change)?;
+        change.add_inode(&inode);
         add_name(&mut directory, name, ino, inode.kind, &mut change);
         directory.touch_mtime(self.now());
         change.put_inode(&directory);

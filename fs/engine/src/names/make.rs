@@ -1,6 +1,6 @@
 //! Making a node under a free name.
 
-use fs_api::{Attr, Context, FileKind, Ino, NewNode, SYMLINK_BYTES_MAX};
+use fs_api::{Attr, Context, FileKind, Ino, NewNode, SYMLINK_BYTES_MAX, SetAttr};
 use objstore_base::{Error, ErrorKind, Result};
 
 use super::check_name;
@@ -12,6 +12,7 @@ use crate::records::Inode;
 const OP: &str = "make";
 
 impl Engine {
+    #[expect(clippy::too_many_arguments, reason = "all of mknod(2) and of setattr")]
     pub(crate) async fn make_node(
         &self,
         cx: &Context,
@@ -20,6 +21,7 @@ impl Engine {
         node: NewNode,
         mode: u32,
         umask: u32,
+        set: SetAttr,
     ) -> Result<Attr> {
         check_node(&node)?;
         self.admit_metadata(cx, name.len()).await?;
@@ -36,7 +38,9 @@ impl Engine {
             require_alive(OP, &directory)?;
             self.require_make(cx, &directory, Some(&node))?;
             let mut change = Change::new(cx);
-            let inode = self.new_node(cx, &directory, ino, node, mode, umask, &mut change)?;
+            let mut inode = self.new_node(cx, &directory, ino, node, mode, umask, &mut change)?;
+            self.set_first(cx, &mut inode, &set)?;
+            change.add_inode(&inode);
             add_name(&mut directory, name, ino, inode.kind, &mut change);
             directory.touch_mtime(self.now());
             change.put_inode(&directory);
@@ -46,7 +50,8 @@ impl Engine {
         Ok(attr)
     }
 
-    /// A new inode for `node` in `directory`, in `change`: owner, group, mode and ACLs as they are inherited.
+    /// A new inode for `node` in `directory`: owner, group, mode and ACLs as they are inherited, these in `change`. The
+    /// caller adds its record.
     #[expect(clippy::too_many_arguments, reason = "all of mknod(2) and where it goes")]
     pub(super) fn new_node(
         &self,
@@ -68,7 +73,6 @@ impl Engine {
             NewNode::Regular | NewNode::Fifo | NewNode::Socket => {}
         }
         Self::put_inherited(&mut inode, &inherited, change);
-        change.add_inode(&inode);
         Ok(inode)
     }
 }

@@ -174,6 +174,10 @@ impl User<'_> {
         now(self.vfs().make(&self.cx, parent, name.as_bytes(), node, mode, 0))
     }
 
+    pub fn make_with(&self, parent: Ino, name: &str, node: NewNode, mode: u32, set: SetAttr) -> Res<Attr> {
+        now(self.vfs().make_with(&self.cx, parent, name.as_bytes(), node, mode, 0, set))
+    }
+
     pub fn mkdir(&self, parent: Ino, name: &str) -> Res<Ino> {
         self.make(parent, name, NewNode::Directory, 0o755).map(|a| a.ino)
     }

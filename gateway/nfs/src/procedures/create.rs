@@ -99,8 +99,7 @@ async fn carry_out(request: &Request, place: &Place, plan: Plan) -> Body {
     }
 }
 
-/// A new node with its attributes. Where they take a second step the log makes both durable with the second, so that a
-/// crash shows none, the first, or both; the reply comes after both.
+/// A new node with its attributes, as one change.
 async fn node(
     request: &Request,
     dir: &Object,
@@ -115,16 +114,11 @@ async fn node(
     let regular = node == NewNode::Regular;
     let rest = rest_of(dir, regular, attributes.set);
     let mode = attributes.set.mode.unwrap_or(default_mode);
-    let cx = if rest == SetAttr::default() { dir.change() } else { dir.with(Durability::Buffered) };
-    let attr = request.vfs().make(&cx, dir.ino, name, node, mode, 0).await?;
-    if rest == SetAttr::default() {
-        return Ok(Made { attr, steps: 1 });
-    }
-    let attr = request.vfs().setattr(&dir.change(), Target::inode(attr.ino), rest).await?;
+    let attr = request.vfs().make_with(&dir.change(), dir.ino, name, node, mode, 0, rest).await?;
     Ok(Made { attr, steps: 1 })
 }
 
-/// What `make` does not set. Only root chooses an owner; to everyone else the new node belongs, as Linux has it.
+/// What the mode and the caller do not say. Only root chooses an owner; to everyone else the new node belongs, as Linux has it.
 fn rest_of(dir: &Object, regular: bool, set: SetAttr) -> SetAttr {
     let root = dir.credentials.is_privileged();
     SetAttr {
