@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::work::{Scale, Workload};
+use crate::mount::work::{Scale, Workload};
 
 /// One workload's outcome. `ratio` above 1 means that the mount is faster than the local filesystem.
 #[derive(Debug, Serialize)]
