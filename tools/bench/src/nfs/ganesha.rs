@@ -1,6 +1,7 @@
 //! The peer: nfs-ganesha with its VFS back end, on a folder of the same filesystem.
 //!
-//! It does not start without a portmapper; where none listens, one is started here and ended with it.
+//! It does not start without a portmapper; where none listens, one is started here and ended with it. rpcbind listens on
+//! all addresses of the machine whatever it is told (its `-h` is for UDP only), so this is for a machine of one's own.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -95,7 +96,7 @@ fn portmapper(dir: &Path) -> Result<Option<Child>, String> {
         return Err("nothing listens on port 111 and rpcbind is not installed".to_owned());
     }
     let output = File::create(dir.join("rpcbind.log")).map_err(|error| error.to_string())?;
-    let mut child = Run::new(binary).args(["-f", "-h", "127.0.0.1"]).start(output);
+    let mut child = Run::new(binary).arg("-f").start(output);
     listening(&mut child, &[address]).map(|()| Some(child))
 }
 

@@ -36,7 +36,7 @@ pub enum Names {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum End {
     Time,
-    /// When all names are gone.
+    /// When all names are gone, or time is up.
     Names,
     /// When the large file has been passed once.
     LargeFile,

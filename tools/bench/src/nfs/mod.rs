@@ -31,7 +31,7 @@ struct Options {
     time: Duration,
     /// Size of the large file.
     mib: u64,
-    /// Names that a run removes.
+    /// Names that a run removes at the most.
     files: u64,
     json: bool,
     /// Without the peer.
@@ -119,7 +119,7 @@ async fn measure(subject: &mut Subject, load: &Load, run: usize, options: &Optio
     if load.names == Names::Filled {
         drive(export, &FILLING, Extent { time: Duration::MAX, ops, first }).await?;
     }
-    let time = if load.end == End::Time { options.time } else { Duration::MAX };
+    let time = if load.end == End::LargeFile { Duration::MAX } else { options.time };
     let before = cpu_us(subject.pid)?;
     let outcome = drive(export, load, Extent { time, ops, first }).await?;
     Ok(Sample::new(&outcome, cpu_us(subject.pid)? - before))
@@ -131,7 +131,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         only: None,
         time: Duration::from_secs(1),
         mib: 256,
-        files: 2000,
+        files: 8000,
         json: false,
         alone: false,
         null: false,
