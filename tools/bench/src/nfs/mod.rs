@@ -1,8 +1,9 @@
 //! The NFS door against nfs-ganesha: the same calls over one TCP connection each, in interleaved pairs.
 //!
 //! Both servers keep their files on the same filesystem; each row says at which level of durability each of them
-//! answers, for ganesha has no way to make a change of names durable before its reply. A server's processor time counts
-//! whole: what it does in the background while the load runs is part of the price.
+//! answers, for ganesha has no way to make a change of names durable before its reply. Before each run everything written
+//! so far is in the pool and on disk, so that no run pays for another. A server's processor time counts whole: what it
+//! does in the background while the load runs is part of the price.
 
 mod drive;
 mod export;
@@ -19,7 +20,7 @@ use export::Export;
 use figures::{Figure, Sample, cpu_us};
 use ganesha::Ganesha;
 use loads::{End, FILLING, LOADS, Load, Names};
-use tests_e2e::{Site, SiteOptions};
+use tests_e2e::{Run, Site, SiteOptions};
 
 const DOORS: &str = "[nfs]\nlisten = [\"127.0.0.1:0\"]\n";
 /// Exports of the site: one whose changes of names are durable when they are answered, and one that relaxes this.
@@ -91,8 +92,10 @@ async fn compare(site: &Site, ganesha: Option<&Ganesha>, options: &Options) -> R
         let (mut own, mut others) = (Vec::new(), Vec::new());
         for run in 0..options.runs {
             if let Some(peer) = &mut peer {
+                settle(site);
                 others.push(measure(peer, load, run, options).await.map_err(|why| format!("ganesha: {why}"))?);
             }
+            settle(site);
             own.push(measure(&mut tidegate, load, run, options).await.map_err(|why| format!("tidegate: {why}"))?);
         }
         let figure = Figure::new(load, &own, &others);
@@ -102,6 +105,11 @@ async fn compare(site: &Site, ganesha: Option<&Ganesha>, options: &Options) -> R
         figures.push(figure);
     }
     Ok(figures)
+}
+
+fn settle(site: &Site) {
+    site.flush();
+    Run::new("sync").deadline_secs(300).ok();
 }
 
 async fn measure(subject: &mut Subject, load: &Load, run: usize, options: &Options) -> Result<Sample, String> {
