@@ -12,10 +12,10 @@ pub type ManageGids = Arc<dyn Fn(u32) -> Vec<u32> + Send + Sync>;
 
 /// The credentials that `auth` stands for in `share`. Without AUTH_SYS it is the anonymous user.
 pub(crate) fn credentials(share: &Share, auth: &Auth, manage_gids: Option<&ManageGids>) -> Credentials {
-    let anonymous = Credentials::user(share.anonymous_uid, share.anonymous_gid, &[]);
-    let Auth::Sys { uid, gid, gids, .. } = auth else { return anonymous };
+    let anonymous = || Credentials::user(share.anonymous_uid, share.anonymous_gid, &[]);
+    let Auth::Sys { uid, gid, gids, .. } = auth else { return anonymous() };
     if share.squash == Squash::All || (share.squash == Squash::Root && *uid == 0) {
-        return anonymous;
+        return anonymous();
     }
     let squash_root = share.squash == Squash::Root;
     let anonymous_gid = share.anonymous_gid;

@@ -26,8 +26,8 @@ use crate::protocol::Procedure;
 const REPLIES_MAX: usize = 8192;
 /// Calls under way that are followed; above this a repeat is carried out.
 const IN_PROGRESS_MAX: usize = 16_384;
-/// Words of arguments that go into the checksum: all of a call on names, the head of a write.
-const CHECKED_WORDS_MAX: usize = 512;
+/// Bytes of arguments that go into the checksum: all of a call on names, the head of a write.
+const CHECKED_BYTES_MAX: usize = 2048;
 /// First byte of a record.
 pub const RECORD_VERSION: u8 = 1;
 /// Version, address, port, xid, procedure, checksum.
@@ -126,12 +126,9 @@ impl DuplicateCache {
             hasher.write(&uid.to_be_bytes());
             hasher.write(&gid.to_be_bytes());
         }
-        let mut args = args.clone();
-        hasher.write(&args.remaining().to_be_bytes());
-        for _ in 0..CHECKED_WORDS_MAX {
-            let Ok(word) = args.u32() else { break };
-            hasher.write(&word.to_be_bytes());
-        }
+        let args = args.rest();
+        hasher.write(&args.len().to_be_bytes());
+        hasher.write(args.get(..CHECKED_BYTES_MAX).unwrap_or(args));
         hasher.finish()
     }
 }

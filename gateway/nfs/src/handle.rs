@@ -58,9 +58,11 @@ impl HandleKey {
     pub fn seal(&self, handle: FileHandle) -> [u8; HANDLE_BYTES] {
         let mut bytes = [0; HANDLE_BYTES];
         let (body, mac) = bytes.split_at_mut(BODY_BYTES);
-        let words = [[TAG, VERSION, 0, 0], handle.share.0.to_be_bytes()].concat();
-        let numbers = [handle.ino.0.to_be_bytes(), GENERATION.to_be_bytes()].concat();
-        body.copy_from_slice(&[words, numbers].concat());
+        let (words, numbers) = body.split_at_mut(8);
+        words[..4].copy_from_slice(&[TAG, VERSION, 0, 0]);
+        words[4..].copy_from_slice(&handle.share.0.to_be_bytes());
+        numbers[..8].copy_from_slice(&handle.ino.0.to_be_bytes());
+        numbers[8..].copy_from_slice(&GENERATION.to_be_bytes());
         mac.copy_from_slice(&self.mac(body));
         bytes
     }

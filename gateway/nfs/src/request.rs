@@ -17,6 +17,8 @@ use crate::shares::{Ack, Share};
 
 /// Most directories that are walked up to find whether one lies in a share.
 const DEPTH_MAX: usize = 4096;
+/// The longest reply without a payload or a listing: CREATE's, with handle, attributes and both sides of `wcc_data`.
+const REPLY_BYTES: usize = 256;
 
 /// What every procedure is called with, before a handle has told the share.
 pub(crate) struct Request {
@@ -150,7 +152,12 @@ pub(crate) struct Reply(pub(crate) Encoder);
 
 impl Reply {
     pub(crate) fn new(status: Status) -> Self {
-        let mut out = Encoder::new();
+        Self::with_capacity(status, REPLY_BYTES)
+    }
+
+    /// For a reply of up to `bytes`.
+    pub(crate) fn with_capacity(status: Status, bytes: usize) -> Self {
+        let mut out = Encoder::with_capacity(bytes);
         out.u32(status as u32);
         Self(out)
     }

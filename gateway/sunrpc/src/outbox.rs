@@ -12,6 +12,8 @@ use crate::xdr::Body;
 /// Below this a copy is cheaper than one more piece of a vectored write.
 const COPY_BYTES_MAX: usize = 4096;
 const SLICES_MAX: usize = 64;
+/// Set aside for the replies of one wake-up: sixteen small calls without growing.
+const GATHER_BYTES: usize = 4096;
 
 #[derive(Default)]
 pub(crate) struct Outbox {
@@ -26,6 +28,9 @@ impl Outbox {
     }
 
     pub(crate) fn answer(&mut self, xid: u32, answer: Answer, body: Option<Body>) {
+        if self.gathered.capacity() == 0 {
+            self.gathered.reserve(GATHER_BYTES);
+        }
         let before = self.gathered.len();
         answer.put(xid, body.as_ref().map_or(0, Body::len), &mut self.gathered);
         self.bytes += self.gathered.len() - before;

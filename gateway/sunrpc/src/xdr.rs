@@ -67,6 +67,11 @@ impl Decoder {
         self.bytes.len()
     }
 
+    /// What is not decoded yet.
+    pub fn rest(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// # Errors
     /// Bytes are left over.
     pub fn finish(self) -> Result<(), Garbage> {
@@ -132,6 +137,11 @@ pub struct Encoder {
 impl Encoder {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Takes `bytes` of values, payloads not counted, without growing.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { gathered: Vec::with_capacity(bytes), ..Self::default() }
     }
 
     pub fn u32(&mut self, value: u32) {

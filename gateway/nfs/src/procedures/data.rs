@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use fs_api::{AccessMask, Attr, Context, Durability, FILE_BYTES_MAX, FileKind, SetAttr};
+use futures::FutureExt;
 use gateway_sunrpc::Body;
 use gateway_sunrpc::xdr::Decoder;
 use objstore_base::{Error, ErrorKind};
@@ -81,7 +82,7 @@ async fn bytes_of(request: &Request, file: &Object, attr: &Attr, args: &ReadArgs
         Ok(data) => return Ok(if offset == args.offset { data } else { Bytes::new() }),
         Err(error) => error,
     };
-    match override_refusal(request, file, attr, &error, Want::Read, Durability::Buffered).await {
+    match override_refusal(request, file, attr, &error, Want::Read, Durability::Buffered).boxed().await {
         Some(cx) => Ok(request.vfs().read(&cx, file.target(), offset, count).await?),
         None => Err(error.into()),
     }
@@ -127,7 +128,7 @@ async fn put(request: &Request, file: &Object, attr: &Attr, args: &WriteArgs) ->
         Ok(count) => return Ok(count),
         Err(error) => error,
     };
-    let Some(cx) = override_refusal(request, file, attr, &error, Want::Write, durability).await else {
+    let Some(cx) = override_refusal(request, file, attr, &error, Want::Write, durability).boxed().await else {
         return Err(lost(request, error));
     };
     if attr.mode & SUID_SGID != 0 {

@@ -90,6 +90,7 @@ async fn collect(
         let limit = (room.all / per_entry).min(room.names / ENTRY_BYTES_USUAL).clamp(1, BATCH_MAX);
         let listing = request.vfs().readdir(&cx, Target::inode(dir.ino), cookie, limit, plus).await?;
         let nothing = listing.entries.is_empty();
+        entries.reserve(listing.entries.len());
         for entry in listing.entries {
             if !room.take(entry.name.len(), extra_bytes(dir, &entry, plus)) {
                 return if entries.is_empty() { Err(Status::TooSmall) } else { Ok((entries, false)) };
@@ -118,7 +119,11 @@ fn extra_bytes(dir: &Object, entry: &DirEntry, plus: bool) -> usize {
 }
 
 fn encode(request: &Request, dir: &Object, attr: &Attr, entries: &[DirEntry], end: bool, plus: bool) -> Body {
-    let mut reply = Reply::new(Status::Ok);
+    let names: usize = entries
+        .iter()
+        .map(|entry| ENTRY_BYTES + entry.name.len().next_multiple_of(4) + extra_bytes(dir, entry, plus))
+        .sum();
+    let mut reply = Reply::with_capacity(Status::Ok, FRAME_BYTES + 4 + names);
     reply.post_op(&dir.share, Some(attr));
     reply.0.fixed(&COOKIE_VERIFIER);
     let root = dir.ino == dir.share.root;

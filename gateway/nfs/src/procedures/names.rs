@@ -1,6 +1,7 @@
 //! LOOKUP, READLINK, RENAME, LINK.
 
 use fs_api::{Attr, RenameMode};
+use futures::FutureExt;
 use gateway_sunrpc::Body;
 use gateway_sunrpc::xdr::Decoder;
 
@@ -19,7 +20,7 @@ pub(crate) async fn lookup(request: &Request, mut args: Decoder) -> Parsed<Body>
         Ok(attr) => attr,
         Err(status) => return Ok(Reply::failed_attr(status)),
     };
-    Ok(match find(request, &dir, attr, &place.name).await {
+    Ok(match find(request, &dir, &attr, &place.name).await {
         Ok(found) => {
             let mut reply = Reply::new(Status::Ok);
             reply.bare_handle(&request.door, &dir.share, found.ino);
@@ -36,13 +37,13 @@ pub(crate) async fn lookup(request: &Request, mut args: Decoder) -> Parsed<Body>
 }
 
 /// `..` ends at the root of the share, and is refused where the directory does not lie in the share any more.
-async fn find(request: &Request, dir: &Object, attr: Attr, name: &[u8]) -> Result<Attr, Status> {
+async fn find(request: &Request, dir: &Object, attr: &Attr, name: &[u8]) -> Result<Attr, Status> {
     let up = name == b"..";
     if up && dir.ino == dir.share.root {
-        return Ok(attr);
+        return Ok(*attr);
     }
     let found = request.vfs().lookup(&dir.look(), dir.ino, name).await?;
-    if up && !request.lies_in(&dir.share, found.ino).await {
+    if up && !request.lies_in(&dir.share, found.ino).boxed().await {
         return Err(Status::Acces);
     }
     Ok(found)
