@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use objstore_base::BoxFuture;
 use parking_lot::Mutex;
-use tokio::io::Interest;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 
@@ -239,14 +239,16 @@ impl Connection {
         if !self.may_read(phase) {
             return Ok(false);
         }
-        match self.stream.try_read_buf(self.records.room()) {
-            Ok(0) => {
+        // Not `try_read_buf`: a read that leaves room tells the runtime that the socket is empty, and the wait that follows
+        // needs no second read to learn it. Not ready may also mean that other tasks are due: the wait sees to both.
+        match self.stream.read_buf(self.records.room()).now_or_never() {
+            Some(Ok(0)) => {
                 self.eof = true;
                 Ok(true)
             }
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(false),
-            Err(_) => Err(End::Quiet),
+            Some(Ok(_)) => Ok(true),
+            Some(Err(_)) => Err(End::Quiet),
+            None => Ok(false),
         }
     }
 
