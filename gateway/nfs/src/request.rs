@@ -11,6 +11,7 @@ use objstore_base::ErrorKind;
 
 use crate::door::Door;
 use crate::handle::FileHandle;
+use crate::opened::{HandleRefusal, Opened};
 use crate::protocol::attributes::{Wcc, put_fattr, put_post_op, put_wcc};
 use crate::protocol::status::Status;
 use crate::shares::{Ack, Share};
@@ -50,18 +51,15 @@ impl Request {
 
     /// The object that `handle` names, where it is genuine and its share still admits this client.
     pub(crate) fn object(&self, handle: &[u8], intent: Intent) -> Result<Object, Status> {
-        let FileHandle { share, ino } = self.door.key().open(handle).ok_or(Status::BadHandle)?;
-        // A share that was taken away: to its clients it is gone, not forged.
-        let share = self.door.shares().by_id(share).ok_or(Status::Stale)?;
-        if !share.admits(self.peer) {
-            tracing::warn!(proto = "nfs", client = %self.peer, share = %String::from_utf8_lossy(&share.path),
-                "a client that the share does not admit used a handle");
-            return Err(Status::Acces);
-        }
+        let opened = self.door.open_handle(handle, self.peer, &self.auth);
+        let Opened { share, ino, credentials } = opened.map_err(|refusal| match refusal {
+            HandleRefusal::Forged => Status::BadHandle,
+            HandleRefusal::ShareGone => Status::Stale,
+            HandleRefusal::NotAdmitted => Status::Acces,
+        })?;
         if intent == Intent::Change && share.read_only {
             return Err(Status::RoFs);
         }
-        let credentials = self.door.credentials(&share, &self.auth);
         Ok(Object { share, ino, credentials, number: self.number })
     }
 
