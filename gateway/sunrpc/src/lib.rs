@@ -1,4 +1,5 @@
-//! ONC RPC version 2 (RFC 5531) over TCP: framing, XDR (RFC 4506), AUTH_NONE and AUTH_SYS, a server and a small client.
+//! ONC RPC version 2 (RFC 5531) over TCP: framing, XDR (RFC 4506), AUTH_NONE and AUTH_SYS, a server and a small client;
+//! over UDP a server for small calls.
 //!
 //! The transport under the NFS door; it knows no file and no procedure. What it keeps: no count from the wire is
 //! believed before the bytes are there, every buffer, queue and wait has a bound, a client that is slow, silent or
@@ -14,6 +15,7 @@
 
 pub mod client;
 mod connection;
+mod datagram;
 mod limits;
 mod message;
 mod outbox;
@@ -23,6 +25,7 @@ mod record;
 mod server;
 pub mod xdr;
 
+pub use datagram::DatagramServer;
 pub use limits::{Hooks, Limits};
 pub use program::{Auth, Call, Program, Refusal};
 pub use server::Server;

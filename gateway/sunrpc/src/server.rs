@@ -87,16 +87,7 @@ impl Drop for Seat {
 
 impl Shared {
     pub(crate) fn find(&self, number: u32, version: u32) -> Result<Arc<dyn Program>, Answer> {
-        let (mut low, mut high) = (u32::MAX, 0);
-        for program in self.programs.iter().filter(|program| program.number() == number) {
-            let versions = program.versions();
-            if versions.contains(&version) {
-                return Ok(program.clone());
-            }
-            low = low.min(*versions.start());
-            high = high.max(*versions.end());
-        }
-        Err(if low > high { Answer::ProgramUnavailable } else { Answer::ProgramMismatch { low, high } })
+        find(&self.programs, number, version)
     }
 
     /// One line a second at most: clients must not fill the log.
@@ -173,6 +164,20 @@ impl Server {
             }
         }
     }
+}
+
+/// The program of this number and version, or what the caller is told.
+pub(crate) fn find(programs: &[Arc<dyn Program>], number: u32, version: u32) -> Result<Arc<dyn Program>, Answer> {
+    let (mut low, mut high) = (u32::MAX, 0);
+    for program in programs.iter().filter(|program| program.number() == number) {
+        let versions = program.versions();
+        if versions.contains(&version) {
+            return Ok(program.clone());
+        }
+        low = low.min(*versions.start());
+        high = high.max(*versions.end());
+    }
+    Err(if low > high { Answer::ProgramUnavailable } else { Answer::ProgramMismatch { low, high } })
 }
 
 async fn all_closed(shared: &Shared, deadline: Duration) -> bool {

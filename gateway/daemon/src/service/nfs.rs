@@ -11,7 +11,7 @@ use fs_api::Vfs;
 use fs_engine::{Engine, SettingChange};
 use gateway_nfs::protocol::{MOUNT_PROGRAM, NFS_PROGRAM, VERSION};
 use gateway_nfs::{Door, DoorOptions, MountProgram, Shares};
-use gateway_sunrpc::portmap::{self, Mapping};
+use gateway_sunrpc::portmap::{self, Mapping, Transport};
 use gateway_sunrpc::{Hooks, Limits, Program, Server};
 use nix::sys::socket::{setsockopt, sockopt};
 use objstore_base::{Error, Result};
@@ -143,7 +143,7 @@ impl NfsDoor {
 async fn register(env: &Env, port: u16) -> Vec<Mapping> {
     let mut announced = Vec::new();
     for program in [NFS_PROGRAM, MOUNT_PROGRAM] {
-        let mapping = Mapping { program, version: VERSION, port };
+        let mapping = Mapping { program, version: VERSION, transport: Transport::Tcp, port };
         match portmap::register(Arc::clone(&env.clock), PORTMAPPER, mapping).await {
             Ok(true) => announced.push(mapping),
             Ok(false) => tracing::warn!(
