@@ -1,0 +1,121 @@
+//! Who has to be told when this server restarts: the clients that hold monitored locks, on a durable list.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::ready;
+use objstore_base::{BoxFuture, Error, ErrorKind, Result};
+use parking_lot::Mutex;
+
+/// A client as it called itself; the address is what it is reached by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Monitored {
+    pub address: IpAddr,
+    pub name: Bytes,
+}
+
+/// The durable list, and the number of this server's state.
+///
+/// # Durability
+/// A change is kept for good when its future completes.
+pub trait MonitorStore: Send + Sync {
+    fn list(&self) -> BoxFuture<'_, Result<Vec<Monitored>>>;
+
+    /// In place of an entry of the same address.
+    fn add(&self, host: Monitored) -> BoxFuture<'_, Result<()>>;
+
+    fn remove(&self, address: IpAddr) -> BoxFuture<'_, Result<()>>;
+
+    /// An odd number that no earlier start had: a status monitor's state is odd while it is up.
+    fn next_state(&self) -> BoxFuture<'_, Result<i32>>;
+}
+
+/// The odd number after `state`; after the largest it starts anew, which is another number all the same.
+pub(crate) fn state_after(state: i32) -> i32 {
+    match state.checked_add(2) {
+        Some(next) if next > 0 => next | 1,
+        _ => 1,
+    }
+}
+
+/// A list that lives as long as the value: for tests, and for a store that is in memory itself.
+#[derive(Default)]
+pub struct MemoryMonitors(Mutex<(i32, BTreeMap<IpAddr, Bytes>)>);
+
+impl MonitorStore for MemoryMonitors {
+    fn list(&self) -> BoxFuture<'_, Result<Vec<Monitored>>> {
+        let held = self.0.lock();
+        let hosts = held.1.iter().map(|(address, name)| Monitored { address: *address, name: name.clone() });
+        ready(Ok(hosts.collect())).boxed()
+    }
+
+    fn add(&self, host: Monitored) -> BoxFuture<'_, Result<()>> {
+        self.0.lock().1.insert(host.address, host.name);
+        ready(Ok(())).boxed()
+    }
+
+    fn remove(&self, address: IpAddr) -> BoxFuture<'_, Result<()>> {
+        self.0.lock().1.remove(&address);
+        ready(Ok(())).boxed()
+    }
+
+    fn next_state(&self) -> BoxFuture<'_, Result<i32>> {
+        let mut held = self.0.lock();
+        held.0 = state_after(held.0);
+        ready(Ok(held.0)).boxed()
+    }
+}
+
+/// The list, and who was put on it since this start.
+pub(crate) struct Monitors {
+    store: Arc<dyn MonitorStore>,
+    /// Over store accesses too: who is told of the last restart and locks again meanwhile stays on the list.
+    current: tokio::sync::Mutex<BTreeSet<IpAddr>>,
+    hosts_max: usize,
+}
+
+impl Monitors {
+    pub(crate) fn new(store: Arc<dyn MonitorStore>, hosts_max: usize) -> Self {
+        Self { store, current: tokio::sync::Mutex::default(), hosts_max }
+    }
+
+    /// Puts a client on the list, where it was not put since this start.
+    pub(crate) async fn watch(&self, host: Monitored) -> Result<()> {
+        let mut current = self.current.lock().await;
+        if current.contains(&host.address) {
+            return Ok(());
+        }
+        if current.len() >= self.hosts_max {
+            return Err(Error::new(ErrorKind::NoSpace, "monitor client").context("too many clients are monitored"));
+        }
+        let address = host.address;
+        self.store.add(host).await?;
+        current.insert(address);
+        Ok(())
+    }
+
+    /// Takes a client that knows of the last restart, or cannot be told, off the list.
+    pub(crate) async fn told(&self, address: IpAddr) -> Result<()> {
+        let current = self.current.lock().await;
+        if current.contains(&address) {
+            return Ok(());
+        }
+        self.store.remove(address).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_odd_and_each_is_another() {
+        assert_eq!(state_after(0), 3);
+        assert_eq!(state_after(3), 5);
+        assert_eq!(state_after(i32::MAX), 1);
+        assert_eq!(state_after(-7), 1);
+    }
+}
