@@ -140,6 +140,11 @@ impl NlmDoor {
         self.clients.counts()
     }
 
+    /// Waits that are watched and clients that are being called.
+    pub fn tasks(&self) -> usize {
+        *self.tasks.borrow()
+    }
+
     pub fn in_grace(&self) -> bool {
         self.hooks.clock.monotonic() < self.grace_until
     }

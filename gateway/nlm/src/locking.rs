@@ -67,7 +67,7 @@ impl NlmDoor {
         }
         if watch == Watch::Yes {
             let host = Monitored { address: peer.address(), name: Bytes::copy_from_slice(&args.lock.caller_name) };
-            self.monitors.watch(host).await.map_err(|error| {
+            self.monitors.watch(host, |address| self.clients.find(address).is_some()).await.map_err(|error| {
                 tracing::warn!(proto = "nlm", client = %peer.address(), %error, "a client cannot be monitored");
                 Status::DeniedNoLocks
             })?;

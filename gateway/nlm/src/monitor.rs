@@ -82,14 +82,19 @@ impl Monitors {
         Self { store, current: tokio::sync::Mutex::default(), hosts_max }
     }
 
-    /// Puts a client on the list, where it was not put since this start.
-    pub(crate) async fn watch(&self, host: Monitored) -> Result<()> {
+    /// Puts a client on the list, where it was not put since this start; in the place of one that is not `known` any
+    /// more where the list is full. A client is known before it is watched, so that none loses its place as it comes.
+    pub(crate) async fn watch(&self, host: Monitored, known: impl Fn(IpAddr) -> bool) -> Result<()> {
         let mut current = self.current.lock().await;
         if current.contains(&host.address) {
             return Ok(());
         }
         if current.len() >= self.hosts_max {
-            return Err(Error::new(ErrorKind::NoSpace, "monitor client").context("too many clients are monitored"));
+            let Some(gone) = current.iter().copied().find(|address| !known(*address)) else {
+                return Err(Error::new(ErrorKind::NoSpace, "monitor client").context("too many clients are monitored"));
+            };
+            self.store.remove(gone).await?;
+            current.remove(&gone);
         }
         let address = host.address;
         self.store.add(host).await?;
