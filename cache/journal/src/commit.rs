@@ -59,6 +59,39 @@ impl SyncState {
     }
 }
 
+/// Dropped by a panic inside a round: what the round had taken from the tail may never reach the disk, so the journal
+/// takes no more, and nobody waits for the round's end.
+struct Defect<'a>(&'a Journal);
+
+impl Drop for Defect<'_> {
+    fn drop(&mut self) {
+        let why = "a defect ended a sync of the journal; what was not committed may be lost. Please report it, and start \
+                   again";
+        self.0.poison.get_or_init(|| why.to_owned());
+        let mut sync = self.0.sync.lock();
+        sync.leading = false;
+        sync.ended += 1;
+        sync.failures += 1;
+        sync.failed_upto = self.0.last();
+        sync.failure = why.to_owned();
+        self.0.synced.notify_all();
+    }
+}
+
+/// Dropped by a panic of the thread that commits for futures: they are told.
+struct Undriven<'a>(&'a Journal);
+
+impl Drop for Undriven<'_> {
+    fn drop(&mut self) {
+        let mut sync = self.0.sync.lock();
+        sync.driven = false;
+        for waiter in std::mem::take(&mut sync.waiters) {
+            // The receiver is gone where the caller was cancelled.
+            drop(waiter.done.send(Err(sync.error())));
+        }
+    }
+}
+
 /// The counters as the last tick saw them.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Ticked {
@@ -145,6 +178,12 @@ impl Journal {
 
     /// Commits on one thread for all futures that wait, until there are none.
     fn drive(&self) {
+        let defect = Undriven(self);
+        self.drive_until_done();
+        std::mem::forget(defect);
+    }
+
+    fn drive_until_done(&self) {
         loop {
             let upto = {
                 let mut sync = self.sync.lock();
@@ -196,7 +235,9 @@ impl Journal {
             sync.leading = true;
             sync.begun += 1;
             drop(sync);
+            let defect = Defect(self);
             let (last, outcome) = self.round();
+            std::mem::forget(defect);
             sync = self.sync.lock();
             sync.leading = false;
             sync.ended += 1;

@@ -51,6 +51,53 @@ fn a_failed_sync_is_reported_and_its_records_are_saved_by_a_new_copy() {
     assert_eq!(read_all(&log.journal, id).unwrap(), Some(bytes));
 }
 
+/// A defect is a panic; it used to leave the round open for ever, and with it every later commit.
+#[test]
+fn after_a_panic_inside_a_sync_nobody_waits_for_ever() {
+    let mut bench = Bench::new();
+    bench.env.failpoints = Failpoints::with(|name, nth| match (name, nth) {
+        ("journal.sync.before", 3) => panic!("a defect"),
+        _ => FailAction::Continue,
+    });
+    let log = bench.open(Lsn::ZERO).unwrap();
+    append_batch(&log.journal, b"fine");
+    log.journal.commit(Lsn(1)).unwrap();
+    append_batch(&log.journal, b"in the sync that a panic ends");
+    let journal = &log.journal;
+    thread::scope(|scope| {
+        let panicking = scope.spawn(|| journal.commit(Lsn(2)));
+        panicking.join().expect_err("the failpoint panics");
+    });
+    let error = journal.commit(Lsn(2)).expect_err("it is not durable");
+    assert!(error.to_string().contains("defect"), "{error}");
+    assert!(journal.healthy().is_err(), "what the round had taken may be lost");
+    assert_eq!(journal.durable(), Lsn(1));
+    drop(log);
+    bench.env.failpoints = Failpoints::none();
+    let log = bench.open(Lsn::ZERO).unwrap();
+    assert!(!log.replayed.is_empty(), "what was committed is there");
+}
+
+/// The same on the thread that commits for futures: all of them hear of it.
+#[test]
+fn after_a_panic_of_the_committing_thread_every_future_ends() {
+    let mut bench = Bench::new();
+    bench.env.failpoints = Failpoints::with(|name, nth| match (name, nth) {
+        ("journal.sync.before", 2..) => panic!("a defect"),
+        _ => FailAction::Continue,
+    });
+    let log = bench.open(Lsn::ZERO).unwrap();
+    append_batch(&log.journal, b"a");
+    append_batch(&log.journal, b"b");
+    let (first, second) = (log.journal.commit_async(Lsn(1)), log.journal.commit_async(Lsn(2)));
+    bench.runtime.block_on(async {
+        let wait = std::time::Duration::from_secs(20);
+        tokio::time::timeout(wait, first).await.expect("it ends").expect_err("a defect");
+        tokio::time::timeout(wait, second).await.expect("it ends").expect_err("a defect");
+        tokio::time::timeout(wait, log.journal.commit_async(Lsn(2))).await.expect("it ends").expect_err("a defect");
+    });
+}
+
 #[test]
 fn where_the_copy_fails_too_the_journal_takes_no_more_and_reads_go_on() {
     let mut bench = Bench::new();
