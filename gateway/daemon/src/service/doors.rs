@@ -94,7 +94,8 @@ impl Service {
             self.mounted.lock().push(point.path().to_path_buf());
         }
         if let Some((section, sockets)) = places.nfs {
-            let door = NfsDoor::open(&self.env, &self.engine, self.shares.live(), &section, sockets).await?;
+            let list = self.layout.network_locks();
+            let door = NfsDoor::open(&self.env, &self.engine, self.shares.live(), &section, sockets, list).await?;
             *self.nfs.lock() = Some(door);
         }
         Ok(())
@@ -118,14 +119,14 @@ impl Service {
         Some(NfsReport {
             listen: door.addresses().iter().map(ToString::to_string).collect(),
             connections: door.connections() as u64,
-            mount_lines: nfs::mount_lines(door.addresses(), &shares),
+            mount_lines: door.mount_lines(&shares),
             shares,
         })
     }
 
     /// How `shares` are mounted; nothing where no NFS door is open.
     pub(super) fn mount_lines(&self, shares: &[String]) -> Vec<String> {
-        self.nfs.lock().as_ref().map(|door| nfs::mount_lines(door.addresses(), shares)).unwrap_or_default()
+        self.nfs.lock().as_ref().map(|door| door.mount_lines(shares)).unwrap_or_default()
     }
 }
 

@@ -11,6 +11,7 @@ mod doors;
 mod ending;
 mod groups;
 mod nfs;
+mod nfs_locks;
 mod opening;
 mod reload;
 mod waiting;

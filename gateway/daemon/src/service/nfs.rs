@@ -4,6 +4,7 @@
 //! serves and its count of starts is durable: no client sees the write verifier of an earlier start.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use fs_api::Vfs;
 use fs_engine::{Engine, SettingChange};
 use gateway_nfs::protocol::{MOUNT_PROGRAM, NFS_PROGRAM, VERSION};
 use gateway_nfs::{Door, DoorOptions, MountProgram, Shares};
+use gateway_nlm::protocol::{NLM_PROGRAM, NSM_PROGRAM};
 use gateway_sunrpc::portmap::{self, Mapping, Transport};
 use gateway_sunrpc::{Hooks, Limits, Program, Server};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -19,6 +21,7 @@ use objstore_env::Env;
 use tokio::net::TcpSocket;
 
 use super::groups::{UserGroups, WithGroups};
+use super::nfs_locks::NetworkLocks;
 use crate::config::NfsSection;
 use crate::exit::{Exit, Failure};
 use crate::host;
@@ -39,6 +42,8 @@ pub(crate) struct NfsDoor {
     server: Server,
     addresses: Vec<SocketAddr>,
     mappings: Vec<Mapping>,
+    /// Where clients can find them.
+    locks: Option<NetworkLocks>,
 }
 
 /// Takes the addresses; nothing listens yet.
@@ -92,17 +97,26 @@ impl NfsDoor {
         shares: Arc<Shares>,
         options: &NfsSection,
         sockets: Vec<TcpSocket>,
+        locks_list: PathBuf,
     ) -> Result<Self, Failure> {
         let (secret, start) = (secret(env, engine).await?, count_start(env, engine).await?);
         let groups = options.manage_gids.then(|| UserGroups::new(env));
         let manage_gids = groups.as_ref().map(UserGroups::for_door);
         let vfs = Arc::clone(engine) as Arc<dyn Vfs>;
-        let door = Door::new(vfs, shares, DoorOptions { secret, start, manage_gids, journal: None });
+        let door = Door::new(Arc::clone(&vfs), shares, DoorOptions { secret, start, manage_gids, journal: None });
+        let locks = match (options.register_portmapper, options.listen.first()) {
+            (true, Some(first)) => {
+                Some(NetworkLocks::start(env, vfs, Arc::clone(&door), secret, locks_list, first.ip()).await?)
+            }
+            _ => None,
+        };
         let mount: Arc<dyn Program> = MountProgram::new(Arc::clone(&door));
         let nfs: Arc<dyn Program> = match groups {
             Some(groups) => Arc::new(WithGroups { door, groups }),
             None => door,
         };
+        let mut programs = vec![nfs, mount];
+        programs.extend(locks.iter().flat_map(NetworkLocks::programs));
         let mut listeners = Vec::with_capacity(sockets.len());
         let mut addresses = Vec::with_capacity(sockets.len());
         for (socket, wanted) in sockets.into_iter().zip(&options.listen) {
@@ -110,13 +124,19 @@ impl NfsDoor {
             addresses.push(listener.local_addr().map_err(|error| refused(*wanted, &error))?);
             listeners.push(listener);
         }
-        let server = Server::start(listeners, vec![nfs, mount], Limits::default(), Hooks::from(env));
-        let mappings = match (options.register_portmapper, addresses.first()) {
-            (true, Some(address)) => register(env, address.port()).await,
+        let server = Server::start(listeners, programs, Limits::default(), Hooks::from(env));
+        let mappings = match (&locks, addresses.first()) {
+            (Some(locks), Some(address)) => register(env, address.port(), locks).await,
             _ => Vec::new(),
         };
         tracing::info!(?addresses, "the NFS door is open");
-        Ok(Self { server, addresses, mappings })
+        Ok(Self { server, addresses, mappings, locks })
+    }
+
+    /// How each of `shares` is mounted from another machine, or from this one.
+    pub(crate) fn mount_lines(&self, shares: &[String]) -> Vec<String> {
+        let locking = self.mappings.iter().any(|mapping| mapping.program == NLM_PROGRAM);
+        mount_lines(&self.addresses, shares, if locking { Locking::Shared } else { Locking::OfClient })
     }
 
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
@@ -135,17 +155,27 @@ impl NfsDoor {
             }
         }
         self.server.drain(CALLS_END_MAX).await;
+        if let Some(locks) = self.locks {
+            locks.stop().await;
+        }
         tracing::info!("the NFS door is closed");
     }
 }
 
 /// Announces what is served, and gives what was announced. Clients that are told the port do without.
-async fn register(env: &Env, port: u16) -> Vec<Mapping> {
+async fn register(env: &Env, port: u16, locks: &NetworkLocks) -> Vec<Mapping> {
     let mut announced = Vec::new();
-    for program in [NFS_PROGRAM, MOUNT_PROGRAM] {
-        let mapping = Mapping { program, version: VERSION, transport: Transport::Tcp, port };
+    let files = [NFS_PROGRAM, MOUNT_PROGRAM];
+    let files = files.map(|program| Mapping { program, version: VERSION, transport: Transport::Tcp, port });
+    for mapping in files.into_iter().chain(locks.mappings(port)) {
+        let program = mapping.program;
         match portmap::register(Arc::clone(&env.clock), PORTMAPPER, mapping).await {
             Ok(true) => announced.push(mapping),
+            Ok(false) if matches!(program, NLM_PROGRAM | NSM_PROGRAM) => tracing::warn!(
+                program,
+                "the portmapper announces another server for locks (rpc.statd, the kernel's lock manager?): end it, or \
+                 clients must mount with nolock"
+            ),
             Ok(false) => tracing::warn!(
                 program,
                 "the portmapper announces another server for this program: clients must be told port={port},mountport={port}"
@@ -201,8 +231,15 @@ fn versioned<const N: usize>(name: &str, value: &[u8]) -> Result<[u8; N]> {
     }
 }
 
-/// How each of `shares` is mounted from another machine, or from this one.
-pub(crate) fn mount_lines(addresses: &[SocketAddr], shares: &[String]) -> Vec<String> {
+/// Who keeps a client's locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Locking {
+    Shared,
+    /// Nobody else hears of them.
+    OfClient,
+}
+
+fn mount_lines(addresses: &[SocketAddr], shares: &[String], locking: Locking) -> Vec<String> {
     let Some(address) = addresses.first() else { return Vec::new() };
     let host = match address.ip() {
         ip if ip.is_unspecified() => machine_name(),
@@ -210,9 +247,10 @@ pub(crate) fn mount_lines(addresses: &[SocketAddr], shares: &[String]) -> Vec<St
         IpAddr::V4(ip) => ip.to_string(),
     };
     let port = address.port();
+    let locks = if locking == Locking::Shared { "" } else { ",nolock" };
     let line = |share: &String| {
         let source = quoted(format!("{host}:{share}"));
-        format!("mount -t nfs -o vers=3,tcp,port={port},mountport={port},nolock {source} /mnt")
+        format!("mount -t nfs -o vers=3,tcp,port={port},mountport={port}{locks} {source} /mnt")
     };
     shares.iter().map(line).collect()
 }
@@ -223,7 +261,7 @@ fn quoted(word: String) -> String {
     if word.chars().all(is_plain) { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
-fn machine_name() -> String {
+pub(super) fn machine_name() -> String {
     let name = host::read_text("/proc/sys/kernel/hostname").unwrap_or_default();
     if name.trim().is_empty() { "HOST".to_owned() } else { name.trim().to_owned() }
 }
@@ -234,11 +272,13 @@ mod tests {
 
     #[test]
     fn a_mount_line_can_be_copied_as_it_is() {
-        let lines = mount_lines(&["[::1]:20490".parse().expect("an address")], &["/a".to_owned()]);
+        let lines = mount_lines(&["[::1]:20490".parse().expect("an address")], &["/a".to_owned()], Locking::OfClient);
         assert_eq!(lines, ["mount -t nfs -o vers=3,tcp,port=20490,mountport=20490,nolock [::1]:/a /mnt"]);
-        let blank = mount_lines(&["127.0.0.1:1".parse().expect("an address")], &["/it's a".to_owned()]);
+        let blank =
+            mount_lines(&["127.0.0.1:1".parse().expect("an address")], &["/it's a".to_owned()], Locking::Shared);
         assert!(blank[0].ends_with("'127.0.0.1:/it'\\''s a' /mnt"), "{blank:?}");
-        let all = mount_lines(&["0.0.0.0:2049".parse().expect("an address")], &["/a".to_owned()]);
+        assert!(!blank[0].contains("nolock"), "{blank:?}");
+        let all = mount_lines(&["0.0.0.0:2049".parse().expect("an address")], &["/a".to_owned()], Locking::Shared);
         assert!(!all[0].contains("0.0.0.0"), "{all:?}");
     }
 

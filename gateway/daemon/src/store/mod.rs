@@ -45,6 +45,11 @@ impl Layout {
         self.data.join("control.sock")
     }
 
+    /// Clients of the NFS door that hold locks.
+    pub(crate) fn network_locks(&self) -> PathBuf {
+        self.data.join("nlm-clients")
+    }
+
     pub(crate) fn journal(&self) -> PathBuf {
         self.data.join("journal")
     }
