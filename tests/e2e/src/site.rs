@@ -248,7 +248,7 @@ impl Drop for Site {
 
 /// Whether something is mounted exactly there.
 pub fn is_mounted(path: &Path) -> bool {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("proc is mounted");
+    let mounts = fs::read_to_string("/proc/thread-self/mountinfo").expect("proc is mounted");
     mounts.lines().any(|line| line.split(' ').nth(4).is_some_and(|at| Path::new(at) == path))
 }
 

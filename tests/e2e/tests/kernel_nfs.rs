@@ -4,9 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpListener;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, unshare};
 
 use tests_e2e::{Guest, Pattern, Run, Site, SiteOptions, deep, tool};
 
@@ -34,26 +38,38 @@ entries = [["nobody", "nogroup"], ["games", "games"], ["man", "man"]]
 struct Export {
     site: Site,
     port: u16,
+    locks: &'static str,
 }
 
 impl Export {
     fn new() -> Self {
+        Self::with("", "nolock")
+    }
+
+    /// With `settings` in the section of the door, and `locks` among the options of the mount.
+    fn with(settings: &str, locks: &'static str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|taken| taken.local_addr()).expect("a free port").port();
-        let doors = format!("[[mounts]]\npath = \"@MNT@\"\n[nfs]\nlisten = [\"127.0.0.1:{port}\"]\n");
+        let doors = format!("[[mounts]]\npath = \"@MNT@\"\n[nfs]\nlisten = [\"127.0.0.1:{port}\"]\n{settings}");
         let mut site = Site::new(SiteOptions { doors: Some(doors), ..SiteOptions::default() });
         site.mount();
         site.share(&["create", "/", "--as", "/all", "--squash", "none"]).ok();
         fs::create_dir(site.dir().join("shared")).expect("a fresh folder takes a new name");
-        Self { site, port }
+        Self { site, port, locks }
     }
 
     /// A guest that mounts the share, runs `script` in it, and unmounts; its exit code is the script's.
     fn guest(&self, script: &str) -> Guest {
-        let port = self.port;
+        self.guest_after("true", script)
+    }
+
+    /// With `services` started before.
+    fn guest_after(&self, services: &str, script: &str) -> Guest {
+        let (port, locks) = (self.port, self.locks);
         let script = format!(
             "modprobe -a nfs nfsv3 || exit 100\n\
+             {services} || exit 103\n\
              mkdir -p /mnt/nfs\n\
-             attach() {{ mount -t nfs -o vers=3,nolock,proto=tcp,mountproto=tcp,port={port},mountport={port},hard,timeo=50 10.0.2.2:/all /mnt/nfs; }}\n\
+             attach() {{ mount -t nfs -o vers=3,{locks},proto=tcp,mountproto=tcp,port={port},mountport={port},hard,timeo=50 10.0.2.2:/all /mnt/nfs; }}\n\
              attach || exit 101\n\
              (cd /mnt/nfs\n{script}\n)\n\
              code=$?\n\
@@ -176,5 +192,109 @@ fn a_client_writes_on_through_kills_of_the_server() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     assert_eq!(listed, found, "both see the same names");
+    export.site.stop();
+}
+
+/// A network and a /run of this test's own, for the portmapper: it listens on every address, on a port that others have.
+fn alone_with_a_portmapper() -> Child {
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("root may");
+    Run::bash("mount --make-rprivate / && mount -t tmpfs run /run && mkdir -p /run/rpcbind && ip link set lo up").ok();
+    let log = fs::File::create("/run/rpcbind.log").expect("a fresh folder");
+    let mut portmapper = Run::new("rpcbind").args(["-f", "-w"]).start(log);
+    let begin = Instant::now();
+    while TcpStream::connect("127.0.0.1:111").is_err() {
+        assert!(portmapper.try_wait().expect("an own child").is_none(), "rpcbind ended");
+        assert!(begin.elapsed() < Duration::from_secs(20), "rpcbind does not listen");
+        thread::sleep(Duration::from_millis(20));
+    }
+    portmapper
+}
+
+/// Ends with the test, also where it fails.
+struct Ending(Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Tries to lock the first ten bytes of `path` through this machine's mount; whether it could.
+fn lock_by_mount(path: &str) -> bool {
+    let script = format!(
+        "import fcntl\nf = open('{path}', 'r+')\n\
+         try:\n fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB, 10, 0)\n print('locked')\n\
+         except BlockingIOError:\n print('refused')\n"
+    );
+    match Run::new("python3").args(["-c", &script]).ok().stdout.trim() {
+        "locked" => true,
+        "refused" => false,
+        other => panic!("{other}"),
+    }
+}
+
+const LOCKS_OF_THE_CLIENT: &str = r"
+import fcntl, os, time
+f = open('f', 'r+')
+def say(word):
+    open('/mnt/host/' + word, 'w').close()
+def wait(word):
+    end = time.time() + 60
+    while not os.path.exists('/mnt/host/' + word):
+        assert time.time() < end, word
+        time.sleep(0.02)
+fcntl.lockf(f, fcntl.LOCK_EX, 10, 0)
+say('held')
+wait('seen')
+fcntl.lockf(f, fcntl.LOCK_UN, 5, 0)
+fcntl.lockf(f, fcntl.LOCK_UN, 5, 5)
+say('freed')
+wait('taken')
+try:
+    fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 50)
+    raise SystemExit('the lock of the mount was not seen')
+except BlockingIOError:
+    pass
+fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 60)
+";
+
+#[test]
+fn locks_hold_between_the_kernels_client_and_the_mount() {
+    let _portmapper = Ending(alone_with_a_portmapper());
+    let mut export = Export::with("register_portmapper = true\n", "lock");
+    fs::write(export.site.mnt().join("f"), [0; 100]).unwrap();
+    fs::write(export.site.dir().join("shared/lock.py"), LOCKS_OF_THE_CLIENT).unwrap();
+    // The client's own lock manager needs its portmapper and status monitor.
+    let services = "mkdir -p /run/rpcbind /var/lib/nfs/sm /var/lib/nfs/sm.bak && rpcbind -w && rpc.statd --no-notify";
+    let mut guest = export.guest_after(services, "python3 /mnt/host/lock.py");
+    let shared = export.site.dir().join("shared");
+    let wait = |guest: &mut Guest, word: &str| {
+        let begin = Instant::now();
+        while !shared.join(word).exists() {
+            assert!(!guest.ended(), "{word}: {}", fs::read_to_string(shared.join("output")).unwrap_or_default());
+            assert!(begin.elapsed() < Duration::from_secs(120), "{word}: the guest stands still");
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let path = export.site.mnt().join("f").display().to_string();
+    wait(&mut guest, "held");
+    assert!(!lock_by_mount(&path), "the client holds it");
+    fs::write(shared.join("seen"), "").unwrap();
+    wait(&mut guest, "freed");
+    assert!(lock_by_mount(&path), "the client freed it");
+    // A lock that is held while the client tries.
+    let hold = format!(
+        "import fcntl, sys\nf = open('{path}', 'r+')\nfcntl.lockf(f, fcntl.LOCK_EX, 10, 50)\nprint('held', flush=True)\nsys.stdin.read()\n"
+    );
+    let mut holder =
+        Command::new("python3").args(["-c", &hold]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = [0; 5];
+    holder.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+    let _holder = Ending(holder);
+    fs::write(shared.join("taken"), "").unwrap();
+    let code = guest.finish(Duration::from_secs(120));
+    assert_eq!(code, Some(0), "{}\n{}", export.shared("output"), export.shared("console"));
+    drop(_holder);
     export.site.stop();
 }
