@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::statvfs::statvfs;
+use nix::sys::statfs::{FUSE_SUPER_MAGIC, statfs};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
@@ -109,8 +109,7 @@ impl Site {
             if let Some(status) = child.try_wait().expect("a child can be waited for") {
                 return Err(format!("the service ended with {status}:\n{}", tail(&log_path)));
             }
-            // A dead mount left behind may still answer a stat from the kernel's cache, but never a statfs; and a new
-            // store is one only when it has its file, which comes last.
+            // A new store is one only when it has its file, which comes last.
             let made = self.data().join("store.json").exists();
             if made && self.is_served() {
                 self.service = Some(child);
@@ -130,7 +129,7 @@ impl Site {
             Some(doors) => (doors.contains("[[mounts]]"), doors.contains("[nfs]")),
             None => (true, false),
         };
-        let mounted = !mounts || is_mounted(&self.mnt()) && statvfs(&self.mnt()).is_ok();
+        let mounted = !mounts || answers(&self.mnt());
         mounted && (!nfs || self.nfs_address().is_some())
     }
 
@@ -244,6 +243,12 @@ impl Drop for Site {
             eprintln!("the service's last words:\n{}", self.log());
         }
     }
+}
+
+/// Whether a living mount is there. One question, since the service takes a dead mount away in between two; and a dead
+/// one may still answer a stat from the kernel's cache, but never a statfs.
+fn answers(path: &Path) -> bool {
+    statfs(path).is_ok_and(|found| found.filesystem_type() == FUSE_SUPER_MAGIC)
 }
 
 /// Whether something is mounted exactly there.
