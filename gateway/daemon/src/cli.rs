@@ -56,6 +56,16 @@ pub(crate) enum Command {
     Recover(StoreArgs),
     /// Look whether this machine and this store are fit for service.
     Doctor(StoreArgs),
+    /// Started by a service: ends what is left of its mounts when it was killed.
+    #[command(hide = true)]
+    Guard(GuardArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GuardArgs {
+    pub(crate) server: u32,
+    /// Device and path of each mount.
+    pub(crate) mounts: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

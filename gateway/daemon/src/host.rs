@@ -73,6 +73,10 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     std::fs::remove_dir_all(path)
 }
 
+pub(crate) fn this_program() -> io::Result<PathBuf> {
+    std::env::current_exe()
+}
+
 pub(crate) fn open_directory(path: &Path) -> io::Result<std::fs::File> {
     std::fs::File::open(path)
 }

@@ -41,6 +41,22 @@ pub(crate) fn is_empty_directory(path: &Path) -> io::Result<bool> {
     Ok(std::fs::read_dir(path)?.next().is_none())
 }
 
+/// Closes every descriptor but the standard ones: what a program of ours was started with and does not need.
+pub(crate) fn close_inherited() {
+    for path in names_in(Path::new("/proc/self/fd")) {
+        let number = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<i32>().ok());
+        // The listing's own is closed by now, and that of standard error and below stay.
+        if let Some(number) = number.filter(|number| *number > 2) {
+            nix::unistd::close(number).ok();
+        }
+    }
+}
+
+/// In a process without a runtime.
+pub(crate) fn pause(time: std::time::Duration) {
+    std::thread::sleep(time);
+}
+
 /// A new connection to the kernel's FUSE; nothing is mounted on it yet.
 pub(crate) fn open_fuse_device() -> io::Result<std::fs::File> {
     std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse")

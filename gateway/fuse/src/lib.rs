@@ -16,6 +16,7 @@ mod door;
 mod errno;
 mod files;
 mod filesystem;
+pub mod guard;
 mod host;
 mod lock_handles;
 mod locks;

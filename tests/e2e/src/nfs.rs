@@ -13,6 +13,9 @@ use gateway_sunrpc::client::Client;
 use gateway_sunrpc::xdr::{Decoder, Encoder};
 use tokio::runtime::Runtime;
 
+use crate::Pattern;
+use crate::load::Ack;
+
 const DEADLINE: Duration = Duration::from_secs(30);
 
 pub struct NfsClient {
@@ -104,6 +107,102 @@ impl NfsClient {
         assert_eq!(number(&mut reply), 0, "committed");
         skip_wcc(&mut reply);
         reply.fixed().expect("a verifier")
+    }
+
+    /// Writes small files (create, write, commit, rename) until `ack` says false or the door is gone: every second one by
+    /// one synced write, the others unstable in parts with a COMMIT, whose verifier has to be that of the writes.
+    pub fn load(&mut self, directory: &Bytes, worker: u64, round: u64, mut ack: impl FnMut(Ack) -> bool) {
+        let mut go_on = true;
+        for n in 0u64.. {
+            let seed = 0x2f << 56 | worker << 48 | round << 32 | n;
+            let len = [1usize, 700, 5_000, 65_536, 150_001][(n % 5) as usize];
+            let (temporary, name) = (format!("n{worker}-r{round}-{n}.tmp"), format!("n{worker}-r{round}-{n}"));
+            let data = Pattern(seed).bytes(0, len);
+            let made = self.store(directory, &temporary, &data, n % 2 == 0);
+            let moved = made.and_then(|()| self.rename(directory, &temporary, &name));
+            match moved {
+                Some(()) => go_on &= ack(Ack { name, seed, len }),
+                // A verifier that changed in between: the client of a kernel would write again.
+                None if self.is_alive() => continue,
+                None => return,
+            }
+            if !go_on {
+                return;
+            }
+        }
+    }
+
+    fn is_alive(&mut self) -> bool {
+        self.try_call(NFS_PROGRAM, Procedure::Null as u32, |_| {}).is_some()
+    }
+
+    fn store(&mut self, directory: &Bytes, name: &str, data: &[u8], synced: bool) -> Option<()> {
+        let mut reply = self.try_call(NFS_PROGRAM, Procedure::Create as u32, |out| {
+            out.opaque(directory);
+            out.opaque(name.as_bytes());
+            // UNCHECKED, with a mode and nothing else.
+            out.u32(0);
+            out.bool(true);
+            out.u32(0o644);
+            (0..3).for_each(|_| out.bool(false));
+            (0..2).for_each(|_| out.u32(0));
+        })?;
+        let made = reply.u32().ok()? == 0 && reply.bool().ok()?;
+        let file = made.then(|| reply.opaque(64).ok())??;
+        let part = if synced { data.len() } else { 40_000 };
+        let mut verifiers = Vec::new();
+        for (n, part) in data.chunks(part).enumerate() {
+            let offset = (n * 40_000) as u64;
+            verifiers.push(self.write(&file, offset, part, if synced { 2 } else { 0 })?);
+        }
+        if !synced {
+            let mut reply = self.try_call(NFS_PROGRAM, Procedure::Commit as u32, |out| {
+                out.opaque(&file);
+                out.u64(0);
+                out.u32(0);
+            })?;
+            if reply.u32().ok()? != 0 {
+                return None;
+            }
+            skip_wcc(&mut reply);
+            verifiers.push(reply.fixed().ok()?);
+        }
+        verifiers.windows(2).all(|pair| pair[0] == pair[1]).then_some(())
+    }
+
+    fn write(&mut self, file: &Bytes, offset: u64, data: &[u8], stable: u32) -> Option<[u8; 8]> {
+        let mut reply = self.try_call(NFS_PROGRAM, Procedure::Write as u32, |out| {
+            out.opaque(file);
+            out.u64(offset);
+            out.u32(data.len() as u32);
+            out.u32(stable);
+            out.opaque(data);
+        })?;
+        if reply.u32().ok()? != 0 {
+            return None;
+        }
+        skip_wcc(&mut reply);
+        let (count, committed) = (reply.u32().ok()?, reply.u32().ok()?);
+        (count as usize == data.len() && committed >= stable).then(|| reply.fixed().ok())?
+    }
+
+    fn rename(&mut self, directory: &Bytes, from: &str, to: &str) -> Option<()> {
+        let mut reply = self.try_call(NFS_PROGRAM, Procedure::Rename as u32, |out| {
+            for name in [from, to] {
+                out.opaque(directory);
+                out.opaque(name.as_bytes());
+            }
+        })?;
+        (reply.u32().ok()? == 0).then_some(())
+    }
+
+    /// Without a reply where the connection is lost.
+    fn try_call(&mut self, program: u32, procedure: u32, args: impl FnOnce(&mut Encoder)) -> Option<Decoder> {
+        let auth = Auth::Sys { machine: Bytes::from_static(b"test"), uid: 0, gid: 0, gids: vec![] };
+        let mut out = Encoder::new();
+        args(&mut out);
+        let reply = self.client.call(program, VERSION, procedure, &auth, out.finish());
+        self.runtime.block_on(reply).ok()
     }
 
     fn call(&mut self, program: u32, procedure: u32, args: impl FnOnce(&mut Encoder)) -> Decoder {

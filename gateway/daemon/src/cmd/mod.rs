@@ -4,6 +4,7 @@ mod cache;
 mod check;
 mod doctor;
 mod flush;
+mod guard;
 mod info;
 mod init;
 mod mount;
@@ -31,6 +32,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
     match cli.command {
         Command::Mount(args) => mount::run(&args, json),
         Command::Serve(args) => serve::run(&args, json),
+        Command::Guard(args) => guard::run(&args),
         Command::Init(args) => init::run(&args, json),
         Command::Reload(args) => reload::run(&args, json),
         Command::Share(command) => share::run(command, json),

@@ -17,6 +17,7 @@ use super::nfs::{self, NfsDoor};
 use crate::config::NfsSection;
 use crate::door_reports::NfsReport;
 use crate::exit::Failure;
+use crate::host;
 use crate::store;
 
 /// What the doors will stand on, looked at and taken before the store is opened.
@@ -97,8 +98,21 @@ impl Service {
             let list = self.layout.network_locks();
             let door = NfsDoor::open(&self.env, &self.engine, self.shares.live(), &section, sockets, list).await?;
             *self.nfs.lock() = Some(door);
+            self.guard_mounts();
         }
         Ok(())
+    }
+
+    /// Mounts hear of what NFS changes, so they need a guard. It ends by itself after this process.
+    fn guard_mounts(&self) {
+        let mounts = self.mounted.lock().clone();
+        if mounts.is_empty() {
+            return;
+        }
+        let guard = host::this_program().map_err(|error| objstore_base::Error::io("find this program", error));
+        if let Err(error) = guard.and_then(|program| gateway_fuse::guard::start(&program, &["guard"], &mounts)) {
+            tracing::warn!(%error, "if this process is killed, programs in its mounts may wait until the next start");
+        }
     }
 
     pub(super) async fn close_nfs(&self) {

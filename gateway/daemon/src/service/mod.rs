@@ -144,6 +144,7 @@ fn prepare_and_serve(
     filter: LogFilter,
 ) -> Result<(), Failure> {
     let layout = Layout::new(store::data_folder(options.store.data.as_deref())?);
+    store::free_stuck_mounts(&layout);
     let places = Places::check(&options.mounts, options.nfs.as_ref())?;
     let plan = store::plan(&options.store, &layout, &places.mountpoints())?;
     resources::raise_open_files();

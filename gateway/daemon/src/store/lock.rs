@@ -69,6 +69,19 @@ impl StoreLock {
     }
 }
 
+/// Ends the connections of mounts whose service was killed and is held by the kernel: it waits for a program in the mount,
+/// and the program for it. Nothing to do where the service still runs, or is gone for good.
+pub(crate) fn free_stuck_mounts(layout: &Layout) {
+    let Some(service) = holder(layout) else { return };
+    if !gateway_fuse::guard::has_ended(service) {
+        return;
+    }
+    let mounts = gateway_fuse::our_mounts().unwrap_or_default();
+    for mount in mounts.iter().filter(|mount| mount.data_folder().as_ref() == Some(&layout.data)) {
+        gateway_fuse::guard::end_connection(&mount.device, &mount.point);
+    }
+}
+
 /// The process that has the store open, as it wrote itself down; whether it still runs is for the lock to say.
 fn holder(layout: &Layout) -> Option<u32> {
     let content = RealDisk.read_file(&layout.lock(), 64).ok()?;

@@ -18,7 +18,7 @@ use crate::host;
 
 pub(crate) use create::{Unfinished, make_folder};
 pub(crate) use file::{FORMAT, StoreFile};
-pub(crate) use lock::{IdentityLock, StoreLock};
+pub(crate) use lock::{IdentityLock, StoreLock, free_stuck_mounts};
 pub(crate) use plan::{NewStore, Plan, plan};
 pub(crate) use room::Room;
 
