@@ -1,8 +1,8 @@
 //! [`Door`]: the NFS program. Tells procedures apart, answers repeated calls from the cache of replies.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use fs_api::{Credentials, Vfs};
 use futures::FutureExt;
@@ -13,6 +13,7 @@ use gateway_sunrpc::{Auth, Body, Call, Program, Refusal};
 use crate::credentials::{ManageGids, credentials};
 use crate::duplicates::{DuplicateCache, ReplyJournal, Ticket, Turn};
 use crate::handle::HandleKey;
+use crate::origins::Origins;
 use crate::procedures::{attributes, create, data, directories, names, remove, system};
 use crate::protocol::{NFS_PROGRAM, Procedure, VERSION};
 use crate::request::Request;
@@ -37,6 +38,7 @@ pub struct Door {
     verifier: WriteVerifier,
     manage_gids: Option<ManageGids>,
     duplicates: DuplicateCache,
+    origins: Origins,
     requests: AtomicU64,
 }
 
@@ -50,6 +52,7 @@ impl Door {
             key,
             verifier: WriteVerifier::new(options.start),
             manage_gids: options.manage_gids,
+            origins: Origins::default(),
             requests: AtomicU64::new(0),
         })
     }
@@ -76,6 +79,10 @@ impl Door {
         &self.key
     }
 
+    pub(crate) const fn origins(&self) -> &Origins {
+        &self.origins
+    }
+
     pub(crate) const fn verifier(&self) -> &WriteVerifier {
         &self.verifier
     }
@@ -96,7 +103,7 @@ impl Door {
         } else {
             Turn::Untracked
         };
-        let request = Request { door: self, peer, auth, number };
+        let request = Request { door: self, peer, auth, number, origin: OnceLock::new() };
         match turn {
             Turn::Untracked => untracked(request, procedure, args).boxed(),
             Turn::Answered(body) => ready(Ok(body)).boxed(),

@@ -19,6 +19,7 @@ mod duplicates;
 mod handle;
 mod mount;
 mod opened;
+mod origins;
 mod procedures;
 pub mod protocol;
 mod request;

@@ -1,10 +1,10 @@
 //! One call: whose it is, which share it is in, and what it may conclude about an object it changed.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use fs_api::{Attr, Context, Credentials, Durability, FileKind, Ino, Target, Vfs};
+use fs_api::{Attr, Context, Credentials, Durability, FileKind, Ino, Origin, Target, Vfs};
 use gateway_sunrpc::xdr::Encoder;
 use gateway_sunrpc::{Auth, Body};
 use objstore_base::ErrorKind;
@@ -27,6 +27,8 @@ pub(crate) struct Request {
     pub(crate) peer: SocketAddr,
     pub(crate) auth: Auth,
     pub(crate) number: u64,
+    /// Known from the first handle on; a second one is of the same client.
+    pub(crate) origin: OnceLock<Arc<Origin>>,
 }
 
 /// An object of a share that the caller may speak of.
@@ -35,6 +37,7 @@ pub(crate) struct Object {
     pub(crate) ino: Ino,
     pub(crate) credentials: Credentials,
     number: u64,
+    origin: Arc<Origin>,
 }
 
 /// Whether a procedure changes anything.
@@ -60,12 +63,18 @@ impl Request {
         if intent == Intent::Change && share.read_only {
             return Err(Status::RoFs);
         }
-        Ok(Object { share, ino, credentials, number: self.number })
+        let origin = self.origin.get_or_init(|| self.door.origins().of(&share, self.peer.ip()));
+        Ok(Object { share, ino, credentials, number: self.number, origin: Arc::clone(origin) })
+    }
+
+    /// For what the door itself has to know.
+    fn privileged(&self) -> Context {
+        Context { origin: self.origin.get().cloned(), ..Context::new(self.number, Credentials::root()) }
     }
 
     /// Attributes for the reply; `None` where they cannot be had.
     pub(crate) async fn attr(&self, ino: Ino) -> Option<Attr> {
-        let cx = Context::new(self.number, Credentials::root());
+        let cx = self.privileged();
         self.vfs().getattr(&cx, Target::inode(ino)).await.ok()
     }
 
@@ -95,7 +104,7 @@ impl Request {
     /// Whether the directory `ino` lies in `share`, by walking up. A directory that another door moved out of the share
     /// does not: from there `..` must not lead on.
     pub(crate) async fn lies_in(&self, share: &Share, mut ino: Ino) -> bool {
-        let cx = Context::new(self.number, Credentials::root());
+        let cx = self.privileged();
         for _ in 0..DEPTH_MAX {
             if ino == share.root {
                 return true;
@@ -119,7 +128,8 @@ impl Request {
 impl Object {
     /// For a call that changes nothing.
     pub(crate) fn look(&self) -> Context {
-        Context::new(self.number, self.credentials.clone())
+        let origin = Some(Arc::clone(&self.origin));
+        Context { origin, ..Context::new(self.number, self.credentials.clone()) }
     }
 
     /// For a change of names or attributes: durable before the reply unless the share relaxes it.
@@ -137,7 +147,7 @@ impl Object {
 
     /// For a step that a later one of the same call makes durable with itself.
     pub(crate) fn privileged(&self, durability: Durability) -> Context {
-        Context { durability, ..Context::new(self.number, Credentials::root()) }
+        Context { credentials: Credentials::root(), ..self.with(durability) }
     }
 
     pub(crate) fn target(&self) -> Target {
