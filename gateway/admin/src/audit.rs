@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use objstore_base::{Error, Result};
-use objstore_env::Env;
+use objstore_env::{Env, TaskHandle};
+use parking_lot::RwLock;
 use tokio::sync::mpsc;
 
 use crate::trace::Line;
@@ -20,7 +21,7 @@ use crate::trace::Line;
 /// Lines that wait for the thread.
 const LINES_WAITING_MAX: usize = 65_536;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditConfig {
     /// The file being written; older ones are beside it with `.1`, `.2`, … at the end, the youngest first.
     pub path: PathBuf,
@@ -34,35 +35,57 @@ pub struct AuditConfig {
 
 /// A log being written. Dropping it ends the thread once everything is written.
 pub struct AuditLog {
-    shares: Vec<String>,
+    config: Arc<RwLock<AuditConfig>>,
     lines: mpsc::Sender<Arc<Line>>,
     lost: Arc<AtomicU64>,
+    writing: Box<dyn TaskHandle>,
 }
 
 impl AuditLog {
     /// # Errors
     /// Where the file cannot be opened.
-    pub fn start(env: &Env, config: AuditConfig) -> Result<Self> {
-        let file = open(&config.path).map_err(|e| Error::io("open audit log", e).entity(config.path.display()))?;
+    pub fn start(env: &Env, config: AuditConfig) -> Result<Arc<Self>> {
+        let (file, size) =
+            open(&config.path).map_err(|e| Error::io("open audit log", e).entity(config.path.display()))?;
         let (sender, mut lines) = mpsc::channel::<Arc<Line>>(LINES_WAITING_MAX);
         let lost = Arc::new(AtomicU64::new(0));
-        let shares = config.shares.clone();
-        let mut files = Files { size: file.1, file: file.0, config };
+        let config = Arc::new(RwLock::new(config));
+        let mut files = Files { file, size, config: Arc::clone(&config) };
         let counter = Arc::clone(&lost);
         let writing = env.tasks.blocking(Box::new(move || {
             while let Some(line) = lines.blocking_recv() {
                 if let Err(error) = files.write(&line, counter.swap(0, Ordering::Relaxed)) {
                     counter.fetch_add(1, Ordering::Relaxed);
-                    tracing::error!(%error, path = %files.config.path.display(), "the audit log cannot be written");
+                    tracing::error!(%error, path = %files.config.read().path.display(), "the audit log cannot be written");
                 }
             }
         }));
-        drop(env.tasks.spawn("audit log", writing));
-        Ok(Self { shares, lines: sender, lost })
+        let writing = env.tasks.spawn("audit log", writing);
+        Ok(Arc::new(Self { config, lines: sender, lost, writing }))
+    }
+
+    /// Follows `config` from the next operation on, without losing a line; `false` where it names another file, which
+    /// takes a log of its own.
+    pub fn follow(&self, config: AuditConfig) -> bool {
+        let mut current = self.config.write();
+        let same = current.path == config.path;
+        if same {
+            *current = config;
+        }
+        same
+    }
+
+    /// Waits until everything is written, where nobody else has this log any more.
+    pub async fn close(self: Arc<Self>) {
+        if let Some(Self { lines, writing, .. }) = Arc::into_inner(self) {
+            drop(lines);
+            writing.join().await;
+        }
     }
 
     pub(crate) fn wants(&self, share: &str) -> bool {
-        self.shares.is_empty() || self.shares.iter().any(|wanted| wanted == share)
+        let shares = &self.config.read().shares;
+        shares.is_empty() || shares.iter().any(|wanted| wanted == share)
     }
 
     pub(crate) fn note(&self, line: &Arc<Line>) {
@@ -75,7 +98,7 @@ impl AuditLog {
 struct Files {
     file: File,
     size: u64,
-    config: AuditConfig,
+    config: Arc<RwLock<AuditConfig>>,
 }
 
 impl Files {
@@ -86,24 +109,25 @@ impl Files {
             let word = format!("{{\"time_ms\":{},\"lost_lines\":{lost}}}\n", line.time_ms);
             bytes.splice(..0, word.into_bytes());
         }
-        if self.size > 0 && self.size + bytes.len() as u64 > self.config.file_bytes_max {
-            self.rotate()?;
+        let config = self.config.read().clone();
+        if self.size > 0 && self.size + bytes.len() as u64 > config.file_bytes_max {
+            self.rotate(&config)?;
         }
         self.file.write_all(&bytes)?;
         self.size += bytes.len() as u64;
         Ok(())
     }
 
-    fn rotate(&mut self) -> io::Result<()> {
+    fn rotate(&mut self, config: &AuditConfig) -> io::Result<()> {
         let place = |number: u32| match number {
-            0 => self.config.path.clone(),
+            0 => config.path.clone(),
             _ => {
-                let mut name = self.config.path.clone().into_os_string();
+                let mut name = config.path.clone().into_os_string();
                 name.push(format!(".{number}"));
                 PathBuf::from(name)
             }
         };
-        let oldest = self.config.older_files_max;
+        let oldest = config.older_files_max;
         for number in (0..oldest).rev() {
             match fs::rename(place(number), place(number + 1)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -113,7 +137,7 @@ impl Files {
         if oldest == 0 {
             fs::remove_file(place(0))?;
         }
-        (self.file, self.size) = open(&self.config.path)?;
+        (self.file, self.size) = open(&config.path)?;
         Ok(())
     }
 }

@@ -58,6 +58,46 @@ pub struct DoorStats {
     pub clients: BTreeMap<String, ClientStats>,
 }
 
+impl OpStats {
+    fn since(&self, before: Option<&Self>) -> Self {
+        let Some(before) = before else { return self.clone() };
+        Self {
+            op: self.op.clone(),
+            errors: self.errors.saturating_sub(before.errors),
+            bytes: self.bytes.saturating_sub(before.bytes),
+            latency: self.latency.since(&before.latency),
+        }
+    }
+}
+
+impl ClientStats {
+    fn since(&self, before: Option<&Self>) -> Self {
+        let Some(before) = before else { return self.clone() };
+        Self {
+            ops: self.ops.saturating_sub(before.ops),
+            errors: self.errors.saturating_sub(before.errors),
+            bytes: self.bytes.saturating_sub(before.bytes),
+            busy_us: self.busy_us.saturating_sub(before.busy_us),
+        }
+    }
+}
+
+impl DoorStats {
+    /// What was counted since `before`; what is under way is as it is now. Without what nobody called in between.
+    pub fn since(&self, before: Option<&Self>) -> Self {
+        let op_before = |op: &str| before.and_then(|door| door.ops.iter().find(|old| old.op == op));
+        let client_before = |client: &str| before.and_then(|door| door.clients.get(client));
+        let ops = self.ops.iter().map(|op| op.since(op_before(&op.op)));
+        let clients = self.clients.iter().map(|(client, stats)| (client.clone(), stats.since(client_before(client))));
+        Self {
+            door: self.door.clone(),
+            in_flight: self.in_flight,
+            ops: ops.filter(|op| op.latency.count() > 0).collect(),
+            clients: clients.filter(|(_, stats)| stats.ops > 0).collect(),
+        }
+    }
+}
+
 impl DoorCounters {
     pub(crate) fn new(door: &str) -> Self {
         Self {
@@ -144,6 +184,20 @@ mod tests {
         assert_eq!(stats.clients[OTHER_CLIENTS].ops, 10);
         assert_eq!(stats.ops.len(), 1, "only what was called is listed");
         assert_eq!(stats.ops[0].bytes, 100 * (CLIENTS_MAX as u64 + 10));
+    }
+
+    #[test]
+    fn between_two_moments_is_what_was_called_between_them() {
+        let counters = DoorCounters::new("nfs");
+        counters.note(Op::Read, Some("a"), Duration::from_micros(5), 100, false);
+        counters.note(Op::Write, Some("b"), Duration::from_micros(5), 100, false);
+        let before = counters.stats();
+        counters.note(Op::Read, Some("a"), Duration::from_millis(5), 50, true);
+        let between = counters.stats().since(Some(&before));
+        assert_eq!(between.ops.len(), 1, "nobody wrote: {between:?}");
+        assert_eq!((between.ops[0].bytes, between.ops[0].errors, between.ops[0].latency.count()), (50, 1, 1));
+        assert_eq!(between.clients.keys().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(before.since(None), before);
     }
 
     #[test]

@@ -11,7 +11,6 @@
 //! on this machine shows could reach a loopback port, too. Connections, heads, bodies and waits are bounded.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +31,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::metrics;
-use crate::observatory::{Observatory, Stats};
+use crate::observatory::Observatory;
 use crate::trace::TraceFilter;
 
 const CONNECTIONS_MAX: usize = 64;
@@ -57,12 +56,6 @@ pub trait Api: Send + Sync {
     fn values(&self) -> BoxFuture<'_, Vec<metrics::Value>>;
 }
 
-pub struct HttpOptions {
-    pub listen: SocketAddr,
-    /// What every request has to carry; not empty.
-    pub token: String,
-}
-
 /// A listening interface.
 pub struct HttpServer {
     address: SocketAddr,
@@ -79,24 +72,25 @@ struct Shared {
 }
 
 impl HttpServer {
+    /// Answers on `listener` those who carry `token`.
+    ///
     /// # Errors
-    /// `InvalidArgument` for an empty token; what the system says where it cannot listen.
-    pub async fn start(
+    /// `InvalidArgument` for an empty token; what the system says where the listener has no address.
+    pub fn start(
         env: &Env,
-        options: HttpOptions,
+        listener: TcpListener,
+        token: String,
         observatory: Arc<Observatory>,
         api: Arc<dyn Api>,
     ) -> Result<Self> {
         const OP: &str = "listen for the admin interface";
-        if options.token.is_empty() {
+        if token.is_empty() {
             return Err(Error::new(objstore_base::ErrorKind::InvalidArgument, OP).context("the token is empty"));
         }
-        let failed = |error: io::Error| Error::io(OP, error).entity(options.listen);
-        let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let address = listener.local_addr().map_err(|error| Error::io(OP, error))?;
         let shared = Arc::new(Shared {
             env: env.clone(),
-            token: options.token,
+            token,
             observatory,
             api,
             connections: Semaphore::new(CONNECTIONS_MAX),
@@ -190,10 +184,7 @@ async fn show_metrics(shared: &Shared) -> Response<Body> {
 }
 
 fn show_stats(shared: &Shared) -> Response<Body> {
-    let at = shared.env.clock.monotonic();
-    let at_us = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
-    let stats = Stats { at_us, doors: shared.observatory.doors() };
-    match serde_json::to_vec(&stats) {
+    match serde_json::to_vec(&shared.observatory.stats(&*shared.env.clock)) {
         Ok(bytes) => respond(StatusCode::OK, "application/json", full(bytes.into())),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }

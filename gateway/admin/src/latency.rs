@@ -55,6 +55,16 @@ impl LatencyStats {
         }
     }
 
+    /// What was counted here and in `other`.
+    pub fn plus(&self, other: &Self) -> Self {
+        let len = self.counts.len().max(other.counts.len());
+        let at = |counts: &[u64], bucket: usize| counts.get(bucket).copied().unwrap_or(0);
+        Self {
+            counts: (0..len).map(|b| at(&self.counts, b).saturating_add(at(&other.counts, b))).collect(),
+            sum_us: self.sum_us.saturating_add(other.sum_us),
+        }
+    }
+
     pub fn mean_us(&self) -> u64 {
         self.sum_us.checked_div(self.count()).unwrap_or(0)
     }
@@ -100,6 +110,8 @@ mod tests {
         assert_eq!(stats.quantile_us(1.0), 4096);
         assert_eq!(stats.mean_us(), (99 * 3 + 3000) / 100);
         assert_eq!(stats.since(&stats).count(), 0);
+        assert_eq!(stats.plus(&stats).since(&stats), stats);
+        assert_eq!(LatencyStats::default().plus(&stats), stats);
         assert_eq!(LatencyStats::default().quantile_us(0.5), 0);
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use objstore_env::Clock;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,17 @@ pub struct Stats {
     /// Monotonic, to make rates of two of these.
     pub at_us: u64,
     pub doors: Vec<DoorStats>,
+}
+
+impl Stats {
+    /// What was counted since `before`, and how long that was.
+    pub fn since(&self, before: &Self) -> Self {
+        let old = |name: &str| before.doors.iter().find(|door| door.door == name);
+        Self {
+            at_us: self.at_us.saturating_sub(before.at_us),
+            doors: self.doors.iter().map(|door| door.since(old(&door.door))).collect(),
+        }
+    }
 }
 
 /// All doors of one service.
@@ -47,6 +59,11 @@ impl Observatory {
         counters
     }
 
+    pub fn stats(&self, clock: &dyn Clock) -> Stats {
+        let at_us = u64::try_from(clock.monotonic().as_micros()).unwrap_or(u64::MAX);
+        Stats { at_us, doors: self.doors() }
+    }
+
     pub fn doors(&self) -> Vec<DoorStats> {
         self.doors.read().iter().map(|door| door.stats()).collect()
     }
@@ -57,8 +74,8 @@ impl Observatory {
     }
 
     /// Writes to `log` from now on, or to none.
-    pub fn audit(&self, log: Option<AuditLog>) {
-        *self.audit.write() = log.map(Arc::new);
+    pub fn audit(&self, log: Option<Arc<AuditLog>>) {
+        *self.audit.write() = log;
     }
 
     /// Whether lines are wanted at all: if not, none is put together.

@@ -103,6 +103,10 @@ impl Op {
         }
     }
 
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|op| op.name() == name)
+    }
+
     /// Whether an access audit names it: what opens, reads, changes or removes something, not what only looks.
     pub const fn is_audited(self) -> bool {
         !matches!(
@@ -130,6 +134,7 @@ mod tests {
         for (place, op) in Op::ALL.into_iter().enumerate() {
             assert_eq!(op as usize, place);
             assert_eq!(Op::ALL.iter().filter(|other| other.name() == op.name()).count(), 1);
+            assert_eq!(Op::from_name(op.name()), Some(op));
         }
     }
 }

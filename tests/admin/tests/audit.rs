@@ -31,10 +31,16 @@ impl World {
         self.folder.path().join("audit.jsonl")
     }
 
-    fn audit(&self, shares: &[&str], file_bytes_max: u64) {
+    fn config(&self, shares: &[&str], file_bytes_max: u64) -> AuditConfig {
         let shares = shares.iter().map(|share| (*share).to_owned()).collect();
-        let config = AuditConfig { path: self.path(), shares, file_bytes_max, older_files_max: 2 };
-        self.observatory.audit(Some(AuditLog::start(&self.env, config).unwrap()));
+        AuditConfig { path: self.path(), shares, file_bytes_max, older_files_max: 2 }
+    }
+
+    fn audit(&self, shares: &[&str], file_bytes_max: u64) -> Arc<AuditLog> {
+        let config = self.config(shares, file_bytes_max);
+        let log = AuditLog::start(&self.env, config).unwrap();
+        self.observatory.audit(Some(Arc::clone(&log)));
+        log
     }
 
     async fn make(&self, share: &str, name: &str) {
@@ -96,4 +102,24 @@ async fn files_turn_over_and_the_oldest_goes() {
         let text = std::fs::read_to_string(world.folder.path().join(name)).unwrap();
         assert!(text.len() <= 1000 && text.ends_with('\n'));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_shares_are_followed_without_losing_a_line_and_the_end_waits_for_all() {
+    let world = World::new();
+    let log = world.audit(&["/a"], 1 << 20);
+    world.make("/a", "one").await;
+    world.make("/b", "unseen").await;
+    assert!(log.follow(world.config(&["/b"], 1 << 20)));
+    let elsewhere = AuditConfig { path: world.folder.path().join("other"), ..world.config(&[], 1 << 20) };
+    assert!(!log.follow(elsewhere), "another file takes another log");
+    world.make("/a", "unseen").await;
+    for n in 0..500 {
+        world.make("/b", &format!("more-{n}")).await;
+    }
+    world.observatory.audit(None);
+    log.close().await;
+    let text = std::fs::read_to_string(world.path()).unwrap();
+    assert_eq!(text.lines().count(), 501, "everything is written when the end was waited for");
+    assert!(text.contains("/one") && !text.contains("unseen"), "{text}");
 }

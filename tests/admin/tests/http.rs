@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fs_api::{Context, Credentials, NewNode, Origin, ROOT_INO, Vfs};
-use gateway_admin::http::{Api, HttpOptions, HttpServer};
+use gateway_admin::http::{Api, HttpServer};
 use gateway_admin::{Observatory, Observed, metrics};
 use objstore_base::BoxFuture;
 use objstore_env::Env;
 use tests_model::Model;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -54,8 +54,9 @@ impl World {
         let env: Env = objstore_env::real::env(tokio::runtime::Handle::current()).unwrap();
         let observatory = Observatory::new();
         let vfs = Observed::new(Arc::new(Model::new()), &env, Arc::clone(&observatory), "nfs");
-        let options = HttpOptions { listen: "127.0.0.1:0".parse().unwrap(), token: TOKEN.to_owned() };
-        let server = HttpServer::start(&env, options, Arc::clone(&observatory), Arc::new(Echo)).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let api = Arc::new(Echo);
+        let server = HttpServer::start(&env, listener, TOKEN.to_owned(), Arc::clone(&observatory), api).unwrap();
         Self { server, observatory, vfs }
     }
 
