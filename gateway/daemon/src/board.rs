@@ -58,6 +58,9 @@ pub(crate) fn text(report: &ServingReport) -> String {
         line(&mut out, "NFS on", &format!("{} (process {})", nfs.summary(), report.pid));
         nfs.mounts_into(&mut out);
     }
+    if let Some(admin) = &report.admin {
+        line(&mut out, "admin on", &admin.summary());
+    }
     line(
         &mut out,
         "space",

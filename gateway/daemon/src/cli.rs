@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use gateway_admin::{Op, TraceFilter};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::EXIT_CODES;
@@ -39,6 +40,12 @@ pub(crate) enum Command {
     Umount(UmountArgs),
     /// Is the data safe, what is not in the pool yet, what is full?
     Status(StoreArgs),
+    /// What went through the doors since the start: operations, errors, bytes, latencies.
+    Stats(StoreArgs),
+    /// What goes through the doors now, once a second, until Ctrl-C.
+    Top(TopArgs),
+    /// One line for each operation that goes through the doors, until Ctrl-C.
+    Trace(TraceArgs),
     /// Where one file lies: inode, extents, segments, shards and their drives.
     Info(InfoArgs),
     /// The drives behind a store.
@@ -248,6 +255,70 @@ pub(crate) struct StoreArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// One look, over one second.
+    #[arg(long, conflicts_with = "seconds")]
+    pub(crate) once: bool,
+    /// End after this many seconds.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seconds: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TraceArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// Of this door only: `nfs`, or `fuse` and the mount point.
+    #[arg(long)]
+    door: Option<String>,
+    /// Of this share only; a mount has none.
+    #[arg(long)]
+    share: Option<String>,
+    /// Of this client only: an address; a mount has none.
+    #[arg(long)]
+    client: Option<String>,
+    /// Of this path, from the root of the store, and of what lies below it.
+    #[arg(long)]
+    path: Option<String>,
+    /// This operation only: create, write, rename, …
+    #[arg(long, value_parser = parse_op)]
+    op: Option<String>,
+    /// What failed only, also where the failure is the right answer.
+    #[arg(long)]
+    errors: bool,
+    /// What took at least this long only.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, allow_hyphen_values = true)]
+    slower_than: Option<Duration>,
+}
+
+impl From<TraceArgs> for TraceFilter {
+    fn from(args: TraceArgs) -> Self {
+        let slower_than = args.slower_than.unwrap_or_default();
+        Self {
+            door: args.door,
+            share: args.share,
+            client: args.client,
+            path: args.path,
+            op: args.op,
+            errors_only: args.errors,
+            slower_than_us: u64::try_from(slower_than.as_micros()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+fn parse_op(text: &str) -> Result<String, String> {
+    match Op::from_name(text) {
+        Some(op) => Ok(op.name().to_owned()),
+        None => {
+            let all: Vec<&str> = Op::ALL.iter().map(|op| op.name()).collect();
+            Err(format!("`{text}` is no operation: there are {}", all.join(", ")))
+        }
+    }
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
     /// A file or directory in a mount.
     pub(crate) path: PathBuf,
@@ -271,6 +342,9 @@ mod tests {
             "share",
             "umount",
             "status",
+            "stats",
+            "top",
+            "trace",
             "info",
             "pool",
             "doctor",
@@ -282,6 +356,18 @@ mod tests {
         ] {
             assert!(help.contains(part), "{part}");
         }
+    }
+
+    #[test]
+    fn a_trace_is_told_what_to_show() {
+        let parse = |args: &[&str]| Cli::try_parse_from(["tidegate", "trace"].iter().chain(args));
+        let cli = parse(&["--path", "/a", "--op", "create", "--errors", "--slower-than", "5ms"]).expect("valid");
+        let Command::Trace(args) = cli.command else { panic!("trace was asked for") };
+        let filter = TraceFilter::from(args);
+        assert_eq!((filter.path.as_deref(), filter.op.as_deref()), (Some("/a"), Some("create")));
+        assert!(filter.errors_only && filter.slower_than_us == 5000);
+        let wrong = parse(&["--op", "creat"]).expect_err("no operation").to_string();
+        assert!(wrong.contains("`creat` is no operation") && wrong.contains("create"), "{wrong}");
     }
 
     #[test]

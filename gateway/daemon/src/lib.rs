@@ -29,6 +29,7 @@ mod signals;
 mod store;
 mod supervisor;
 mod units;
+mod watch_reports;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -9,10 +9,15 @@ use crate::exit::{Exit, Failure};
 
 /// Writes `text` to standard output. A reader that went away (`| head`) is no failure of ours.
 pub(crate) fn say(text: &str) {
-    let mut out = io::stdout().lock();
-    if let Err(error) = writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush()) {
-        tracing::debug!(%error, "standard output is closed");
+    if !say_if_heard(text.trim_end_matches('\n')) {
+        tracing::debug!("standard output is closed");
     }
+}
+
+/// As [`say`], and whether the reader is still there: one who is gone needs no more.
+pub(crate) fn say_if_heard(text: &str) -> bool {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).is_ok()
 }
 
 /// Writes `report` as JSON, or `text` where people read.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::door_reports::NfsReport;
 use crate::exit::Exit;
 use crate::units::{show_bytes, show_seconds};
+use crate::watch_reports::AdminReport;
 
 /// How well the data is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -138,6 +139,9 @@ pub(crate) struct StatusReport {
     /// The NFS door, where one is open.
     #[serde(default)]
     pub(crate) nfs: Option<NfsReport>,
+    /// The admin interface, where it is open.
+    #[serde(default)]
+    pub(crate) admin: Option<AdminReport>,
     pub(crate) store_uuid: String,
     pub(crate) code: String,
     pub(crate) survives: String,
@@ -229,6 +233,9 @@ pub(crate) struct ServingReport {
     /// The NFS door, where one is open.
     #[serde(default)]
     pub(crate) nfs: Option<NfsReport>,
+    /// The admin interface, where it is open.
+    #[serde(default)]
+    pub(crate) admin: Option<AdminReport>,
     pub(crate) store_uuid: String,
     pub(crate) code: String,
     pub(crate) drives: Vec<PathBuf>,
@@ -329,6 +336,9 @@ impl StatusReport {
         }
         if let Some(nfs) = &self.nfs {
             line(&mut out, "NFS", &format!("{} {process}", nfs.summary()));
+        }
+        if let Some(admin) = &self.admin {
+            line(&mut out, "admin", &admin.summary());
         }
         line(
             &mut out,

@@ -61,6 +61,15 @@ pub(crate) fn show_bytes(bytes: u64) -> String {
     }
 }
 
+/// `12 us`, `1.2 ms`, `3.4 s`: how long something took.
+pub(crate) fn show_micros(us: u64) -> String {
+    match us {
+        0..1000 => format!("{us} us"),
+        1000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
+        _ => format!("{:.1} s", us as f64 / 1e6),
+    }
+}
+
 /// `45 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
 pub(crate) fn show_seconds(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
@@ -147,6 +156,7 @@ mod tests {
     fn sizes_and_times_are_shown_for_people() {
         assert_eq!(show_bytes(999), "999 B");
         assert_eq!(show_bytes(3 << 29), "1.5 GiB");
+        assert_eq!([12, 1234, 3_400_000].map(show_micros), ["12 us", "1.2 ms", "3.4 s"]);
         assert_eq!(show_seconds(200.0), "3 min 20 s");
     }
 }

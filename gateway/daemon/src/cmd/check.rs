@@ -22,6 +22,8 @@ struct ConfigReport {
     new_store: bool,
     mounts: Vec<PathBuf>,
     nfs_listen: Vec<String>,
+    admin_listen: Option<String>,
+    audit: Option<PathBuf>,
     /// A service has the store open: whether its places are free was not looked at.
     running: bool,
 }
@@ -48,6 +50,8 @@ fn configuration(file: &Path, json: bool) -> Outcome {
         data: layout.data,
         new_store: matches!(plan, Plan::Create(_)),
         nfs_listen: listen.map(ToString::to_string).collect(),
+        admin_listen: options.admin.map(|admin| admin.listen.to_string()),
+        audit: options.audit.map(|audit| audit.path),
         mounts: options.mounts,
         running,
     };
@@ -61,7 +65,7 @@ fn look(options: &ServiceOptions, layout: &Layout, running: bool) -> Result<Plan
         let points: Vec<&Path> = options.mounts.iter().map(PathBuf::as_path).collect();
         return store::plan(&options.store, layout, &points);
     }
-    let places = Places::check(&options.mounts, options.nfs.as_ref())?;
+    let places = Places::check(options)?;
     store::plan(&options.store, layout, &places.mountpoints())
 }
 
@@ -77,6 +81,12 @@ fn text(report: &ConfigReport) -> String {
     }
     if !report.nfs_listen.is_empty() {
         out.push_str(&format!("\nNFS:   {}", report.nfs_listen.join(", ")));
+    }
+    if let Some(admin) = &report.admin_listen {
+        out.push_str(&format!("\nadmin: {admin}"));
+    }
+    if let Some(audit) = &report.audit {
+        out.push_str(&format!("\naudit: {}", audit.display()));
     }
     out
 }

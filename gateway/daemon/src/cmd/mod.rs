@@ -14,7 +14,10 @@ mod recover;
 mod reload;
 mod serve;
 mod share;
+mod stats;
 mod status;
+mod top;
+mod trace;
 mod umount;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +41,9 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Command::Share(command) => share::run(command, json),
         Command::Umount(args) => umount::run(&args, json),
         Command::Status(args) => status::run(&args, json),
+        Command::Stats(args) => stats::run(&args, json),
+        Command::Top(args) => top::run(&args, json),
+        Command::Trace(args) => trace::run(args, json),
         Command::Info(args) => info::run(&args, json),
         Command::Pool(PoolCommand::Status(args)) => pool::status(&args, json),
         Command::Pool(PoolCommand::Heal(args)) => pool::heal(&args, json),

@@ -12,6 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use gateway_admin::AuditConfig;
 use serde::Deserialize;
 
 use crate::cli::{Compression, StoreOptions};
@@ -23,6 +24,11 @@ pub(crate) use starter::write_starter;
 
 /// The port of NFS.
 const NFS_PORT: u16 = 2049;
+/// Of the admin interface; no registered service has it.
+const ADMIN_PORT: u16 = 9420;
+/// A day of a busy share, about; with the older ones it bounds what the audit log takes.
+const AUDIT_FILE_BYTES_MAX: u64 = 64 << 20;
+const AUDIT_OLDER_FILES: u32 = 8;
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -33,6 +39,8 @@ pub(crate) struct Config {
     cache: CacheSection,
     mounts: Vec<MountSection>,
     nfs: Option<NfsSection>,
+    admin: Option<AdminSection>,
+    audit: Option<AuditSection>,
     service: ServiceSection,
 }
 
@@ -101,6 +109,58 @@ impl Default for NfsSection {
     }
 }
 
+/// `[admin]`: the HTTP interface, there when the section is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AdminSection {
+    /// This machine only unless told otherwise: what is said there, the token included, is not encrypted.
+    #[serde(deserialize_with = "values::address")]
+    pub(crate) listen: SocketAddr,
+    /// What requests have to carry; in the store's folder, made at the first start, where none is named.
+    #[serde(deserialize_with = "values::path")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+impl Default for AdminSection {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)), token_file: None }
+    }
+}
+
+/// `[audit]`: the access log, there when the section is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuditSection {
+    #[serde(deserialize_with = "values::required_path")]
+    path: PathBuf,
+    /// Paths of shares; without any, everything is audited.
+    #[serde(default, deserialize_with = "values::shares")]
+    shares: Vec<String>,
+    #[serde(default = "audit_file_bytes_max", deserialize_with = "values::audit_file_bytes")]
+    file_bytes_max: u64,
+    #[serde(default = "audit_older_files", deserialize_with = "values::older_files")]
+    older_files: u32,
+}
+
+const fn audit_file_bytes_max() -> u64 {
+    AUDIT_FILE_BYTES_MAX
+}
+
+const fn audit_older_files() -> u32 {
+    AUDIT_OLDER_FILES
+}
+
+impl From<AuditSection> for AuditConfig {
+    fn from(section: AuditSection) -> Self {
+        Self {
+            path: section.path,
+            shares: section.shares,
+            file_bytes_max: section.file_bytes_max,
+            older_files_max: section.older_files,
+        }
+    }
+}
+
 /// `[service]`: the process.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -133,6 +193,8 @@ impl Config {
             },
             mounts: self.mounts.into_iter().map(|mount| mount.path).collect(),
             nfs: self.nfs,
+            admin: self.admin,
+            audit: self.audit.map(AuditConfig::from),
             stop_limit: self.service.stop_limit,
             log: self.service.log,
             config: Some(file.to_path_buf()),

@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn every_mistake_is_named_with_its_line_its_key_and_what_is_expected() {
-        let cases: [(&str, &[&str]); 16] = [
+        let cases: [(&str, &[&str]); 23] = [
             ("[nfs]\nlisten = [\"127.0.0.1:1\"]\nport = 2049\n", &["line 3", "[nfs] port", "`port`", "`listen`"]),
             ("[nsf]\n", &["line 1", "`nsf`", "`nfs`"]),
             ("[cache]\n\n# how much\nsize = \"much\"\n", &["line 4", "[cache] size", "`much` is no size", "10GiB"]),
@@ -103,6 +103,13 @@ mod tests {
             ("[nfs]\nlisten = []\n", &["line 2", "no address"]),
             ("[nfs]\nlisten = [\"0.0.0.0\"]\n", &["line 2", "`0.0.0.0` is no address with a port"]),
             ("[nfs]\nmanage_gids = \"yes\"\n", &["line 2", "boolean"]),
+            ("[admin]\nport = 9420\n", &["line 2", "[admin] port", "`port`", "`listen`"]),
+            ("[admin]\nlisten = \"9420\"\n", &["line 2", "[admin] listen", "`9420` is no address with a port"]),
+            ("[admin]\ntoken_file = \"t\"\n", &["line 2", "`t` is no absolute path"]),
+            ("[audit]\nshares = [\"/a\"]\n", &["[audit]", "missing field `path`"]),
+            ("[audit]\npath = \"/a\"\nshares = [\"/a/../b\"]\n", &["line 3", "`/a/../b` is no path of a share"]),
+            ("[audit]\npath = \"/a\"\nfile_bytes_max = \"1k\"\n", &["line 3", "`1k` is too little", "4.0 KiB"]),
+            ("[audit]\npath = \"/a\"\nolder_files = 100000\n", &["line 3", "100000 are too many"]),
             ("[service]\nlog = \"a=b=c\"\n", &["line 2", "no log filter"]),
             ("[store]\ndata = \"/x\"\n", &["it opens no door", "[[mounts]]", "[nfs]"]),
         ];
@@ -127,6 +134,18 @@ mod tests {
         let nfs = options.nfs.expect("an NFS door");
         assert!(nfs.privileged_port && !nfs.manage_gids);
         assert_eq!(nfs.listen, ["[::]:2049".parse().expect("an address")]);
+    }
+
+    #[test]
+    fn without_a_section_there_is_no_http_and_no_audit() {
+        let options = read_text("[nfs]\n").expect("a valid file").into_options(Path::new("/t.toml"));
+        assert_eq!((options.admin, options.audit), (None, None));
+        let text = "[nfs]\n[admin]\n[audit]\npath = \"/log/a\"\nshares = [\"p/\"]\nolder_files = 0\n";
+        let options = read_text(text).expect("a valid file").into_options(Path::new("/t.toml"));
+        let admin = options.admin.expect("an interface");
+        assert_eq!((admin.listen, admin.token_file), ("127.0.0.1:9420".parse().expect("an address"), None));
+        let audit = options.audit.expect("a log");
+        assert_eq!((audit.shares, audit.older_files_max), (vec!["/p".to_owned()], 0));
     }
 
     #[test]

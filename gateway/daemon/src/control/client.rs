@@ -17,38 +17,62 @@ use crate::store::Layout;
 /// From the answer to the end of the process: closing the index, and what the runtime still has to wait for.
 const END_MAX: Duration = Duration::from_secs(60);
 
+/// A request on its way, and what came back so far.
+pub(crate) struct Conversation<'a> {
+    layout: &'a Layout,
+    reader: BufReader<UnixStream>,
+    process: Option<OwnedFd>,
+}
+
+impl<'a> Conversation<'a> {
+    /// Asks the service of the store in `layout`.
+    pub(crate) fn begin(layout: &'a Layout, request: &Request) -> Result<Self, Failure> {
+        let lost = |error: std::io::Error| lost(layout, error);
+        let mut stream = connect(layout)?;
+        let process = process_behind(&stream);
+        let mut line = serde_json::to_vec(request).map_err(|error| lost(error.into()))?;
+        line.push(b'\n');
+        stream.write_all(&line).map_err(lost)?;
+        if matches!(request, Request::Stop { .. }) && process.is_none() {
+            // Progress comes several times a second, so this ends only a wait for the end.
+            stream.set_read_timeout(Some(END_MAX)).map_err(lost)?;
+        }
+        Ok(Self { layout, reader: BufReader::new(stream), process })
+    }
+
+    /// The next reply; `None` where the service ended before its last one.
+    pub(crate) fn next(&mut self) -> Result<Option<Reply>, Failure> {
+        let lost = |error: std::io::Error| lost(self.layout, error);
+        let mut text = String::new();
+        if Read::take(&mut self.reader, LINE_BYTES_MAX as u64).read_line(&mut text).map_err(lost)? == 0 {
+            return Ok(None);
+        }
+        serde_json::from_str(&text).map(Some).map_err(|error| lost(error.into()))
+    }
+}
+
+fn lost(layout: &Layout, error: std::io::Error) -> Failure {
+    Failure::refuse("talk to the service", layout.control().display(), error)
+}
+
 /// Asks the service of the store in `layout`; `progress` hears how it gets on.
 pub(crate) fn ask(layout: &Layout, request: &Request, mut progress: impl FnMut(&Progress)) -> Result<Answer, Failure> {
-    let lost = |error: std::io::Error| Failure::refuse("talk to the service", layout.control().display(), error);
-    let mut stream = connect(layout)?;
-    let process = process_behind(&stream);
-    let mut line = serde_json::to_vec(request).map_err(|error| lost(error.into()))?;
-    line.push(b'\n');
-    stream.write_all(&line).map_err(lost)?;
-    if matches!(request, Request::Stop { .. }) && process.is_none() {
-        // Progress comes several times a second, so this ends only a wait for the end.
-        stream.set_read_timeout(Some(END_MAX)).map_err(lost)?;
-    }
-    let mut reader = BufReader::new(Read::take(stream, LINE_BYTES_MAX as u64 * 4));
+    let mut conversation = Conversation::begin(layout, request)?;
     loop {
-        let mut text = String::new();
-        if reader.read_line(&mut text).map_err(lost)? == 0 {
-            return Err(Failure::refuse(
-                "talk to the service",
-                layout.data.display(),
-                "it ended before it answered: see its log",
-            ));
-        }
-        match serde_json::from_str(&text) {
-            Ok(Reply::Progress(step)) => progress(&step),
-            Ok(Reply::Done(answer)) => {
+        match conversation.next()? {
+            Some(Reply::Progress(step)) => progress(&step),
+            Some(Reply::Operations { .. }) => {}
+            Some(Reply::Done(answer)) => {
                 if matches!(*answer, Answer::Stopped(_)) {
-                    wait_for_end(layout, reader, process)?;
+                    wait_for_end(layout, conversation.reader, conversation.process)?;
                 }
                 return Ok(*answer);
             }
-            Ok(Reply::Failed { exit, message }) => return Err(Failure { exit, message }),
-            Err(error) => return Err(lost(error.into())),
+            Some(Reply::Failed { exit, message }) => return Err(Failure { exit, message }),
+            None => {
+                let advice = "it ended before it answered: see its log";
+                return Err(Failure::refuse("talk to the service", layout.data.display(), advice));
+            }
         }
     }
 }

@@ -1,21 +1,25 @@
 //! How commands talk to a running service: a socket in the store's folder, one request per connection.
 //!
-//! Both sides speak JSON lines: the request is one, the answer is any number of `progress` lines and then one `done` or
-//! `failed`. Only the owner of the store may connect (mode 0600).
+//! Both sides speak JSON lines: the request is one, the answer is any number of `progress` (or, of a trace, `operations`)
+//! lines and then one `done` or `failed`. Only the owner of the store may connect (mode 0600).
 
 mod client;
+mod conversation;
 mod server;
 
 use std::path::PathBuf;
 
+use gateway_admin::{Line, TraceFilter};
 use serde::{Deserialize, Serialize};
 
 use crate::door_reports::ReloadReport;
 use crate::exit::Exit;
 use crate::reports::{CheckOutcome, DropOutcome, HealOutcome, InfoReport, Left, PoolReport, Progress, StatusReport};
 use crate::shares::{ShareChanged, ShareList, ShareTerms};
+use crate::watch_reports::Sample;
 
-pub(crate) use client::{ask, ask_for};
+pub(crate) use client::{Conversation, ask, ask_for};
+pub(crate) use conversation::{Ear, converse, parse};
 pub(crate) use server::{Control, Stop, Stopped, serve};
 
 /// Longest request or answer line.
@@ -25,6 +29,12 @@ const LINE_BYTES_MAX: usize = 64 << 20;
 #[serde(rename_all = "snake_case", tag = "op", deny_unknown_fields)]
 pub(crate) enum Request {
     Status,
+    /// What the doors counted.
+    Stats,
+    /// Every operation of the doors that the filter lets through, from now on, until whoever asked goes.
+    Trace {
+        filter: TraceFilter,
+    },
     Info {
         inode: u64,
     },
@@ -59,14 +69,23 @@ pub(crate) enum Request {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reply {
     Progress(Progress),
+    Operations {
+        lines: Vec<Line>,
+        /// That whoever listens was too slow for.
+        lost: u64,
+    },
     Done(Box<Answer>),
-    Failed { exit: Exit, message: String },
+    Failed {
+        exit: Exit,
+        message: String,
+    },
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
     Status(Box<StatusReport>),
+    Stats(Box<Sample>),
     Info(InfoReport),
     Pool(PoolReport),
     Healed(HealOutcome),

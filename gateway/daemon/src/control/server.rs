@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateway_admin::{Trace, TraceFilter};
 use objstore_base::{BoxFuture, Error, Result};
 use objstore_env::Env;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::unix::OwnedWriteHalf;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
-use super::{Answer, Reply, Request, with_short_path};
+use super::conversation::{Ear, Ending, converse, parse};
+use super::{Answer, Request, with_short_path};
 use crate::exit::Failure;
 use crate::host;
 use crate::reports::{Left, Progress};
@@ -26,6 +27,12 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 /// What the service can be asked for.
 pub(crate) trait Control: Send + Sync {
     fn answer(&self, request: Request, progress: mpsc::Sender<Progress>) -> BoxFuture<'_, Result<Answer, Failure>>;
+
+    /// Operations of the doors from now on.
+    ///
+    /// # Errors
+    /// Where too many watch already.
+    fn trace(&self, filter: TraceFilter) -> Result<Trace, Failure>;
 
     /// Whoever asked for the end has heard how it went.
     fn stop_answered(&self);
@@ -91,35 +98,21 @@ pub(crate) fn serve(env: &Env, socket: PathBuf, control: Arc<dyn Control>) -> Re
 
 async fn talk(stream: UnixStream, control: Arc<dyn Control>) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
-    let mut line = String::new();
+    let mut line = Vec::new();
     let mut reader = BufReader::new(reader.take(REQUEST_BYTES_MAX));
-    reader.read_line(&mut line).await?;
-    let request: Request = match serde_json::from_str(&line) {
+    reader.read_until(b'\n', &mut line).await?;
+    let request = match parse(&line) {
         Ok(request) => request,
-        Err(error) => {
-            let message = format!("talk to the service: {error}: use the same version of tidegate");
-            return send(&mut writer, &Reply::Failed { exit: crate::exit::Exit::Usage, message }).await;
-        }
+        Err(refusal) => return writer.hear(&refusal).await,
     };
-    let ends = matches!(request, Request::Stop { .. });
-    // These may wait for ever: who leaves must not leave a wait behind that ends the service hours later.
-    let waits = ends || request == Request::Flush;
-    let (progress, mut steps) = mpsc::channel(16);
-    let mut answer = control.answer(request, progress);
-    let result = loop {
-        tokio::select! {
-            Some(step) = steps.recv() => send(&mut writer, &Reply::Progress(step)).await?,
-            result = &mut answer => break result,
-            () = hung_up(&mut reader), if waits => return Ok(()),
-        }
+    // These may wait for ever: who leaves must not leave a wait behind that ends the service hours later, or a watcher
+    // of operations.
+    let waits = matches!(request, Request::Stop { .. } | Request::Flush | Request::Trace { .. });
+    let ending = tokio::select! {
+        ending = converse(request, &*control, &mut writer) => ending?,
+        () = hung_up(&mut reader), if waits => return Ok(()),
     };
-    let stopped = matches!(result, Ok(Answer::Stopped(_)));
-    let reply = match result {
-        Ok(answer) => Reply::Done(Box::new(answer)),
-        Err(Failure { exit, message }) => Reply::Failed { exit, message },
-    };
-    send(&mut writer, &reply).await?;
-    if stopped {
+    if ending == Ending::Stopped {
         control.stop_answered();
         // Whoever asked waits for the end of the process: it closes this connection.
         std::future::pending::<()>().await;
@@ -131,10 +124,4 @@ async fn talk(stream: UnixStream, control: Arc<dyn Control>) -> io::Result<()> {
 async fn hung_up(reader: &mut (impl AsyncRead + Unpin)) {
     let mut rest = [0; 64];
     while reader.read(&mut rest).await.is_ok_and(|len| len > 0) {}
-}
-
-async fn send(writer: &mut OwnedWriteHalf, reply: &Reply) -> io::Result<()> {
-    let mut line = serde_json::to_vec(reply)?;
-    line.push(b'\n');
-    writer.write_all(&line).await
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use cache_journal::{SegmentId, SegmentState};
 use cache_writeback::{Band, UploadState};
 use fs_api::{FileKind, Ino};
+use gateway_admin::{Trace, TraceFilter};
 use objstore_base::{BlobId, BlobStore, BoxFuture, ErrorKind};
 use objstore_pool::PoolStatus;
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +21,7 @@ use crate::reports::{
 use crate::shares::{ShareChanged, ShareList, ShareReport};
 use crate::store::{Room, heal_list};
 use crate::units::show_bytes;
+use crate::watch_reports::{LoadReport, Sample};
 
 /// Extents that one `info` lists; a file of 4 TiB written at once has 16 million, and nobody reads them.
 const EXTENTS_MAX: usize = 100_000;
@@ -33,6 +35,9 @@ impl Control for Service {
         Box::pin(async move {
             match request {
                 Request::Status => self.status_report().await.map(|report| Answer::Status(Box::new(report))),
+                Request::Stats => Ok(Answer::Stats(Box::new(self.sample()))),
+                // It has no answer: it is shown by `Control::trace`.
+                Request::Trace { .. } => Ok(Answer::Finished),
                 Request::Info { inode } => self.info(Ino(inode)).await.map(Answer::Info),
                 Request::PoolStatus => self.pool_report().await.map(Answer::Pool),
                 Request::PoolHeal => self.heal(progress).await.map(Answer::Healed),
@@ -53,6 +58,12 @@ impl Control for Service {
         })
     }
 
+    fn trace(&self, filter: TraceFilter) -> Result<Trace, Failure> {
+        self.watching.trace(filter).ok_or_else(|| {
+            Failure::refuse("watch operations", self.layout.data.display(), "too many watch already: end one of them")
+        })
+    }
+
     fn stop_answered(&self) {
         self.answered.notify_one();
     }
@@ -63,7 +74,7 @@ impl Service {
         Ok(self.report_of(&self.pool.status().await).await)
     }
 
-    async fn report_of(&self, status: &PoolStatus) -> PoolReport {
+    pub(super) async fn report_of(&self, status: &PoolStatus) -> PoolReport {
         // With no drive there the rest of the report matters all the more.
         let capacity = self.pool.capacity().await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the pool's capacity is not known");
@@ -77,12 +88,6 @@ impl Service {
         let pool = self.report_of(&status).await;
         let stuck = self.obstacle_of(&status);
         let (engine, upload) = (self.engine.status(), self.engine.write_back().status());
-        let state = match upload.state {
-            UploadState::Stopped => "stopped",
-            UploadState::Idle => "idle",
-            UploadState::Uploading => "uploading",
-            UploadState::Retrying(_) => "retrying",
-        };
         let mounts = self.mounted.lock().clone();
         Ok(StatusReport {
             health: pool.health,
@@ -93,6 +98,7 @@ impl Service {
             mountpoint: mounts.first().cloned(),
             mounts,
             nfs: self.nfs_report(),
+            admin: self.admin_report(),
             store_uuid: self.store.store_uuid.to_string(),
             code: self.code()?.to_string(),
             survives: pool.survives.clone(),
@@ -103,7 +109,7 @@ impl Service {
             dirty_oldest_secs: upload.oldest_age.map(|age| age.as_secs_f64()),
             dirty_eta_secs: upload.eta.map(|eta| eta.as_secs_f64()),
             upload_bytes_per_sec: upload.upload_rate_bytes_per_s,
-            upload_state: state.to_owned(),
+            upload_state: upload_state(upload.state).to_owned(),
             stuck,
             upload_error: upload.last_error.as_ref().map(|error| error.message.clone()),
             journal_bytes: engine.journal_bytes,
@@ -116,6 +122,29 @@ impl Service {
             full: self.full(upload.band, &pool),
             pool,
         })
+    }
+
+    /// What the doors counted, and what goes on behind them; from memory only.
+    fn sample(&self) -> Sample {
+        let (engine, upload) = (self.engine.status(), self.engine.write_back().status());
+        let cache = self.engine.read_cache_stats();
+        Sample {
+            stats: self.watching.stats(),
+            load: LoadReport {
+                uptime_secs: self.env.clock.monotonic().saturating_sub(self.started).as_secs_f64(),
+                dirty_bytes: upload.dirty_bytes,
+                dirty_bytes_max: upload.max_dirty_bytes,
+                dirty_oldest_secs: upload.oldest_age.map(|age| age.as_secs_f64()),
+                upload_state: upload_state(upload.state).to_owned(),
+                upload_bytes_per_sec: upload.upload_rate_bytes_per_s,
+                upload_bytes: upload.totals.blob_bytes,
+                journal_bytes: engine.journal_bytes,
+                cache_bytes: self.cache_bytes(&upload),
+                cache_hits: cache.memory_hits + cache.disk_hits,
+                cache_misses: cache.misses,
+                nfs_connections: self.nfs.lock().as_ref().map(|door| door.connections() as u64),
+            },
+        }
     }
 
     fn full(&self, band: Band, pool: &PoolReport) -> Vec<String> {
@@ -262,6 +291,15 @@ impl Service {
         };
         let shards = described.map(|described| described.shards.iter().map(shard_report).collect()).unwrap_or_default();
         Ok(SegmentReport { segment: id.0, at: at.to_owned(), shards })
+    }
+}
+
+const fn upload_state(state: UploadState) -> &'static str {
+    match state {
+        UploadState::Stopped => "stopped",
+        UploadState::Idle => "idle",
+        UploadState::Uploading => "uploading",
+        UploadState::Retrying(_) => "retrying",
     }
 }
 

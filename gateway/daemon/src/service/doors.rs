@@ -12,18 +12,18 @@ use objstore_base::Result;
 use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
 
-use super::Service;
 use super::nfs::{self, NfsDoor};
-use crate::config::NfsSection;
+use super::{Service, ServiceOptions, listening};
+use crate::config::{AdminSection, NfsSection};
 use crate::door_reports::NfsReport;
 use crate::exit::Failure;
-use crate::host;
-use crate::store;
+use crate::{host, store};
 
 /// What the doors will stand on, looked at and taken before the store is opened.
 pub(crate) struct Places {
     points: Vec<MountPoint>,
     nfs: Option<(NfsSection, Vec<TcpSocket>)>,
+    admin: Option<(AdminSection, TcpSocket)>,
 }
 
 /// Mounts that are served.
@@ -35,7 +35,8 @@ pub(super) struct Mounts {
 impl Places {
     /// # Errors
     /// A place that no door can stand on, with what to do.
-    pub(crate) fn check(mounts: &[PathBuf], nfs: Option<&NfsSection>) -> Result<Self, Failure> {
+    pub(crate) fn check(options: &ServiceOptions) -> Result<Self, Failure> {
+        let mounts = &options.mounts;
         if !mounts.is_empty() {
             gateway_fuse::check_device()?;
         }
@@ -51,11 +52,18 @@ impl Places {
             }
             points.push(point);
         }
-        let nfs = match nfs {
+        let nfs = match &options.nfs {
             Some(section) => Some((section.clone(), nfs::reserve(section)?)),
             None => None,
         };
-        Ok(Self { points, nfs })
+        let admin = match &options.admin {
+            Some(section) => Some((section.clone(), listening::ADMIN.take(section.listen)?)),
+            None => None,
+        };
+        if let Some(audit) = &options.audit {
+            require_folder_of(&audit.path)?;
+        }
+        Ok(Self { points, nfs, admin })
     }
 
     pub(crate) fn mountpoints(&self) -> Vec<&Path> {
@@ -69,9 +77,25 @@ impl Places {
     }
 }
 
+/// The audit log is opened at the start; a look at a configuration can say this much.
+fn require_folder_of(log: &Path) -> Result<(), Failure> {
+    let folder = log.parent().unwrap_or(log);
+    match host::metadata(folder) {
+        Ok(found) if found.is_dir() && host::may_write(folder) => Ok(()),
+        Ok(found) if found.is_dir() => {
+            Err(Failure::refuse("open audit log", log.display(), "its folder cannot be written by this user"))
+        }
+        _ => Err(Failure::refuse("open audit log", log.display(), "its folder is not there: make it with `mkdir -p`")),
+    }
+}
+
 impl Service {
-    /// Opens all doors, or none.
-    pub(super) async fn open_doors(&self, places: Places, runtime: &Runtime) -> Result<Mounts, Failure> {
+    /// Opens all doors, or none; before them the admin interface, so that nothing goes through them unwatched.
+    pub(super) async fn open_doors(self: &Arc<Self>, places: Places, runtime: &Runtime) -> Result<Mounts, Failure> {
+        let mut places = places;
+        if let Some((section, socket)) = places.admin.take() {
+            self.open_admin(&section, socket)?;
+        }
         let mut mounts = Mounts::default();
         let opened = self.open_each(places, runtime, &mut mounts).await;
         if let Err(failure) = opened {
@@ -90,13 +114,14 @@ impl Service {
         for (point, door) in places.points.iter().zip(1..) {
             let options =
                 MountOptions { door, requests: Arc::clone(&requests), ..MountOptions::new(&self.layout.data) };
-            let vfs = Arc::clone(&self.engine) as Arc<dyn Vfs>;
+            let vfs = self.watched(&format!("fuse {}", point.path().display()));
             mounts.mounts.push(gateway_fuse::mount(vfs, &self.env, runtime.handle().clone(), point, options)?);
             self.mounted.lock().push(point.path().to_path_buf());
         }
         if let Some((section, sockets)) = places.nfs {
-            let list = self.layout.network_locks();
-            let door = NfsDoor::open(&self.env, &self.engine, self.shares.live(), &section, sockets, list).await?;
+            let (vfs, list) = (self.watched("nfs"), self.layout.network_locks());
+            let door = NfsDoor::open(&self.env, &self.engine, vfs, self.shares.live(), &section, sockets, list);
+            let door = door.await?;
             *self.nfs.lock() = Some(door);
             self.guard_mounts();
         }
@@ -113,6 +138,11 @@ impl Service {
         if let Err(error) = guard.and_then(|program| gateway_fuse::guard::start(&program, &["guard"], &mounts)) {
             tracing::warn!(%error, "if this process is killed, programs in its mounts may wait until the next start");
         }
+    }
+
+    /// The engine, as `door` is to use it.
+    fn watched(&self, door: &str) -> Arc<dyn Vfs> {
+        self.watching.door(Arc::clone(&self.engine) as Arc<dyn Vfs>, door)
     }
 
     pub(super) async fn close_nfs(&self) {

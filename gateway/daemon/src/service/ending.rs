@@ -39,6 +39,7 @@ pub(super) async fn until_ended(
     }
     let left = service.left();
     let closed = close(service).await.map(|()| Stopped { left, ended: true });
+    service.watching.close().await;
     if let Some(stop) = asked {
         let answered = service.answered.notified();
         tell(stop, closed.clone());
@@ -47,6 +48,8 @@ pub(super) async fn until_ended(
             () = service.env.clock.sleep(ANSWER_MAX) => tracing::debug!("whoever asked for the end does not listen"),
         }
     }
+    // Last, so that one who asked for the end over it has heard how it went.
+    service.close_admin().await;
     closed.map(|_| ())
 }
 

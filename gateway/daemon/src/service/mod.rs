@@ -1,20 +1,25 @@
 //! The service: one store, open, with its doors, until somebody ends it.
 //!
 //! Order of the start: everything is checked and addresses are taken, the store is locked, drives and index are opened (a
-//! new store is made), the engine runs, the control socket answers, the doors open, and only then a new store gets the
+//! new store is made), the engine runs, the control socket and the admin interface answer, the doors open, and only then a new store gets the
 //! file that makes it one. Order of the end: the NFS door takes no more calls and ends those under way, what is dirty goes
 //! to the pool while mounts still serve, the mounts go, what came in between follows, the workers stop, the journal and
 //! the index are closed.
 
+mod admin;
 mod answers;
 mod doors;
 mod ending;
 mod groups;
+mod listening;
 mod nfs;
 mod nfs_locks;
 mod opening;
 mod reload;
+mod token;
+mod values;
 mod waiting;
+mod watching;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,16 +28,19 @@ use std::time::Duration;
 use cache_writeback::WriteBackStatus;
 use fs_api::{Context, Credentials, StatFs, Vfs};
 use fs_engine::Engine;
+use gateway_admin::AuditConfig;
 use objstore_env::Env;
 use objstore_pool::Pool;
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc};
 
+use self::admin::Admin;
 use self::nfs::NfsDoor;
+use self::watching::Watching;
 use crate::background::{self, Announcement};
 use crate::cli::{MountArgs, StoreOptions};
-use crate::config::NfsSection;
+use crate::config::{AdminSection, NfsSection};
 use crate::control::{self, Stop};
 use crate::exit::{Exit, Failure};
 use crate::log::{LogFilter, LogTarget};
@@ -64,6 +72,8 @@ pub(crate) struct ServiceOptions {
     pub(crate) store: StoreOptions,
     pub(crate) mounts: Vec<PathBuf>,
     pub(crate) nfs: Option<NfsSection>,
+    pub(crate) admin: Option<AdminSection>,
+    pub(crate) audit: Option<AuditConfig>,
     pub(crate) stop_limit: Duration,
     pub(crate) log: Option<String>,
     /// Where this stands, to be read again.
@@ -76,6 +86,8 @@ impl Default for ServiceOptions {
             store: StoreOptions::default(),
             mounts: Vec::new(),
             nfs: None,
+            admin: None,
+            audit: None,
             stop_limit: STOP_LIMIT_DEFAULT,
             log: None,
             config: None,
@@ -110,6 +122,8 @@ pub(crate) struct Service {
     shares: ShareTable,
     mounted: Mutex<Vec<PathBuf>>,
     nfs: Mutex<Option<NfsDoor>>,
+    admin: Mutex<Option<Admin>>,
+    watching: Watching,
     /// What it serves, as far as it follows its configuration.
     running: Mutex<ServiceOptions>,
     reloading: tokio::sync::Mutex<()>,
@@ -145,7 +159,7 @@ fn prepare_and_serve(
 ) -> Result<(), Failure> {
     let layout = Layout::new(store::data_folder(options.store.data.as_deref())?);
     store::free_stuck_mounts(&layout);
-    let places = Places::check(&options.mounts, options.nfs.as_ref())?;
+    let places = Places::check(&options)?;
     let plan = store::plan(&options.store, &layout, &places.mountpoints())?;
     resources::raise_open_files();
     signals::block(hangup(&options))?;
@@ -190,6 +204,7 @@ async fn serve(start: Start, log: &LogTarget, runtime: &Runtime) -> Result<(), F
     let places = places.detach_dead()?;
     let supervisor = Arc::new(Supervisor::from_environment());
     supervisor.watch(&env);
+    let watching = Watching::start(&env, options.audit.as_ref())?;
     let opened = opening::open(&env, &options.store, &layout, plan).await?;
     if presence == Presence::Background {
         log.switch_to_file(&layout.log())
@@ -209,6 +224,8 @@ async fn serve(start: Start, log: &LogTarget, runtime: &Runtime) -> Result<(), F
         shares: ShareTable::open(&env, &opened.engine, privileged_port).await?,
         mounted: Mutex::default(),
         nfs: Mutex::default(),
+        admin: Mutex::default(),
+        watching,
         running: Mutex::new(options),
         reloading: tokio::sync::Mutex::new(()),
         log_filter: filter,
@@ -287,6 +304,7 @@ impl Service {
             mountpoint: mounts.first().cloned(),
             mounts,
             nfs: self.nfs_report(),
+            admin: self.admin_report(),
             store_uuid: self.store.store_uuid.to_string(),
             code: self.store.code.clone(),
             drives: self.store.drives.iter().map(|drive| self.layout.drive(drive)).collect(),

@@ -15,15 +15,15 @@ use gateway_nfs::{Door, DoorOptions, MountProgram, Shares};
 use gateway_nlm::protocol::{NLM_PROGRAM, NSM_PROGRAM};
 use gateway_sunrpc::portmap::{self, Mapping, Transport};
 use gateway_sunrpc::{Hooks, Limits, Program, Server};
-use nix::sys::socket::{setsockopt, sockopt};
 use objstore_base::{Error, Result};
 use objstore_env::Env;
 use tokio::net::TcpSocket;
 
 use super::groups::{UserGroups, WithGroups};
+use super::listening;
 use super::nfs_locks::NetworkLocks;
 use crate::config::NfsSection;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::host;
 
 /// Connections that wait to be taken; the kernel's own limit is lower where it is.
@@ -51,49 +51,15 @@ pub(crate) struct NfsDoor {
 /// # Errors
 /// One line that names the address and what to do.
 pub(crate) fn reserve(options: &NfsSection) -> Result<Vec<TcpSocket>, Failure> {
-    let mut sockets = Vec::with_capacity(options.listen.len());
-    for address in &options.listen {
-        let taken = socket(*address).map_err(|error| refused(*address, &error))?;
-        sockets.push(taken);
-    }
-    Ok(sockets)
-}
-
-fn socket(address: SocketAddr) -> std::io::Result<TcpSocket> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // Connections of an earlier life that wait for their end do not hold the port.
-    socket.set_reuseaddr(true)?;
-    if address.is_ipv6() {
-        // `[::]` beside `0.0.0.0`, each what it says.
-        setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
-    }
-    socket.bind(address)?;
-    Ok(socket)
-}
-
-fn refused(address: SocketAddr, error: &std::io::Error) -> Failure {
-    use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
-    let (exit, why) = match error.kind() {
-        AddrInUse => (
-            Exit::InUse,
-            "another program has this address: end it (`ss -ltnp` names it; it may be the kernel's NFS server), or choose \
-             another in [nfs] listen"
-                .to_owned(),
-        ),
-        AddrNotAvailable => (Exit::Failure, "this machine does not have this address: correct [nfs] listen".to_owned()),
-        PermissionDenied => {
-            (Exit::Failure, "ports below 1024 are root's: choose another in [nfs] listen, or run this as root".to_owned())
-        }
-        _ => (Exit::Failure, error.to_string()),
-    };
-    Failure::refuse("open the NFS door", address, why).with_exit(exit)
+    options.listen.iter().map(|address| listening::NFS.take(*address)).collect()
 }
 
 impl NfsDoor {
-    /// Serves `shares` on `sockets` from now on.
+    /// Serves `shares` of `vfs`, which is `engine`'s, on `sockets` from now on.
     pub(crate) async fn open(
         env: &Env,
-        engine: &Arc<Engine>,
+        engine: &Engine,
+        vfs: Arc<dyn Vfs>,
         shares: Arc<Shares>,
         options: &NfsSection,
         sockets: Vec<TcpSocket>,
@@ -102,7 +68,6 @@ impl NfsDoor {
         let (secret, start) = (secret(env, engine).await?, count_start(env, engine).await?);
         let groups = options.manage_gids.then(|| UserGroups::new(env));
         let manage_gids = groups.as_ref().map(UserGroups::for_door);
-        let vfs = Arc::clone(engine) as Arc<dyn Vfs>;
         let door = Door::new(Arc::clone(&vfs), shares, DoorOptions { secret, start, manage_gids, journal: None });
         let locks = match (options.register_portmapper, options.listen.first()) {
             (true, Some(first)) => {
@@ -120,8 +85,8 @@ impl NfsDoor {
         let mut listeners = Vec::with_capacity(sockets.len());
         let mut addresses = Vec::with_capacity(sockets.len());
         for (socket, wanted) in sockets.into_iter().zip(&options.listen) {
-            let listener = socket.listen(BACKLOG).map_err(|error| refused(*wanted, &error))?;
-            addresses.push(listener.local_addr().map_err(|error| refused(*wanted, &error))?);
+            let listener = socket.listen(BACKLOG).map_err(|error| listening::NFS.refused(*wanted, &error))?;
+            addresses.push(listener.local_addr().map_err(|error| listening::NFS.refused(*wanted, &error))?);
             listeners.push(listener);
         }
         let server = Server::start(listeners, programs, Limits::default(), Hooks::from(env));
@@ -280,15 +245,5 @@ mod tests {
         assert!(!blank[0].contains("nolock"), "{blank:?}");
         let all = mount_lines(&["0.0.0.0:2049".parse().expect("an address")], &["/a".to_owned()], Locking::Shared);
         assert!(!all[0].contains("0.0.0.0"), "{all:?}");
-    }
-
-    #[test]
-    fn an_address_in_use_is_named_with_what_to_do() {
-        let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = other.local_addr().expect("an address");
-        let section = NfsSection { listen: vec![address], ..NfsSection::default() };
-        let failure = reserve(&section).map(drop).expect_err("taken");
-        assert_eq!(failure.exit, Exit::InUse);
-        assert!(failure.message.contains(&address.to_string()) && failure.message.contains("[nfs] listen"));
     }
 }

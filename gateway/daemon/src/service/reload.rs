@@ -51,6 +51,11 @@ impl Service {
             now.privileged_port = then.privileged_port;
             applied.push("nfs.privileged_port".to_owned());
         }
+        if running.audit != wanted.audit {
+            self.watching.follow(wanted.audit.clone()).await?;
+            running.audit = wanted.audit;
+            applied.push("audit".to_owned());
+        }
         let privileged_port = running.nfs.as_ref().is_some_and(|nfs| nfs.privileged_port);
         *self.running.lock() = running;
         let unresolved_clients = self.shares.resolve_again(privileged_port).await;
@@ -80,6 +85,14 @@ fn needs_restart(running: &ServiceOptions, wanted: &ServiceOptions) -> Vec<Strin
         (None, None) => {}
         _ => keys.push(("nfs", true)),
     }
+    match (&running.admin, &wanted.admin) {
+        (Some(now), Some(then)) => keys.extend([
+            ("admin.listen", now.listen != then.listen),
+            ("admin.token_file", now.token_file != then.token_file),
+        ]),
+        (None, None) => {}
+        _ => keys.push(("admin", true)),
+    }
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
 }
 
@@ -88,22 +101,27 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::NfsSection;
+    use crate::config::{AdminSection, NfsSection};
+    use gateway_admin::AuditConfig;
 
     #[test]
     fn what_needs_a_restart_is_named_and_nothing_else() {
-        let running = ServiceOptions { nfs: Some(NfsSection::default()), ..ServiceOptions::default() };
+        let nfs = Some(NfsSection::default());
+        let running = ServiceOptions { nfs, admin: Some(AdminSection::default()), ..ServiceOptions::default() };
         let live = ServiceOptions {
             nfs: Some(NfsSection { privileged_port: true, ..NfsSection::default() }),
             stop_limit: Duration::from_secs(1),
             log: Some("debug".to_owned()),
+            audit: Some(AuditConfig { path: "/a".into(), shares: vec![], file_bytes_max: 1, older_files_max: 1 }),
             ..running.clone()
         };
         assert_eq!(needs_restart(&running, &live), [""; 0]);
-        let mut other = ServiceOptions { mounts: vec!["/m".into()], nfs: None, ..live.clone() };
+        let mut other = ServiceOptions { mounts: vec!["/m".into()], nfs: None, admin: None, ..live.clone() };
         other.store.cache_size = Some(1);
-        assert_eq!(needs_restart(&running, &other), ["cache.size", "mounts", "nfs"]);
+        assert_eq!(needs_restart(&running, &other), ["cache.size", "mounts", "nfs", "admin"]);
         let listen = NfsSection { listen: vec!["[::1]:1".parse().expect("an address")], ..NfsSection::default() };
-        assert_eq!(needs_restart(&running, &ServiceOptions { nfs: Some(listen), ..live }), ["nfs.listen"]);
+        assert_eq!(needs_restart(&running, &ServiceOptions { nfs: Some(listen), ..live.clone() }), ["nfs.listen"]);
+        let token = AdminSection { token_file: Some("/t".into()), ..AdminSection::default() };
+        assert_eq!(needs_restart(&running, &ServiceOptions { admin: Some(token), ..live }), ["admin.token_file"]);
     }
 }

@@ -16,7 +16,7 @@ const PROGRESS_STEP: Duration = Duration::from_millis(200);
 /// Steps from one look at the drives to the next: each look asks all of them.
 const STEPS_PER_LOOK: u32 = 5;
 /// A drive that hangs must not keep whoever waits from hearing of it.
-const LOOK_MAX: Duration = Duration::from_secs(2);
+pub(super) const LOOK_MAX: Duration = Duration::from_secs(2);
 
 impl Service {
     /// As `Engine::flush`, telling how far it is and what keeps it.

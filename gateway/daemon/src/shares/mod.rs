@@ -9,6 +9,6 @@ mod record;
 mod reports;
 mod table;
 
-pub(crate) use record::{AckRule, ShareTerms, SquashRule};
+pub(crate) use record::{AckRule, ShareTerms, SquashRule, plain_path};
 pub(crate) use reports::{ShareChanged, ShareList, ShareReport};
 pub(crate) use table::ShareTable;

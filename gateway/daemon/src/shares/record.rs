@@ -158,7 +158,7 @@ impl ShareRecord {
 ///
 /// # Errors
 /// Where it is no path that a client could mount.
-pub(super) fn plain_path(text: &str) -> std::result::Result<String, String> {
+pub(crate) fn plain_path(text: &str) -> std::result::Result<String, String> {
     let wrong = |why: &str| Err(format!("`{text}` is no path of a share: {why}"));
     let inner = text.strip_prefix('/').unwrap_or(text);
     let inner = inner.strip_suffix('/').filter(|rest| !rest.is_empty()).unwrap_or(inner);

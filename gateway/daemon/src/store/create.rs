@@ -43,7 +43,7 @@ pub(crate) fn make_folder(layout: &Layout) -> Result<FreshFolder, Failure> {
     let top = topmost_missing(data);
     let failed = |error: std::io::Error| Failure::from(Error::io("make data folder", error).entity(data.display()));
     RealDisk.create_dir_all(data).map_err(failed)?;
-    let made = top.map_or_else(|| vec![layout.lock(), layout.control()], |top| vec![top]);
+    let made = top.map_or_else(|| vec![layout.lock(), layout.control(), layout.admin_token()], |top| vec![top]);
     let folder = FreshFolder(Undo(made));
     host::make_private(data).map_err(failed)?;
     Ok(folder)

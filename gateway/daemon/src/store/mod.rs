@@ -50,6 +50,11 @@ impl Layout {
         self.data.join("nlm-clients")
     }
 
+    /// The token of the admin interface, where the configuration names no other place.
+    pub(crate) fn admin_token(&self) -> PathBuf {
+        self.data.join("admin.token")
+    }
+
     pub(crate) fn journal(&self) -> PathBuf {
         self.data.join("journal")
     }
