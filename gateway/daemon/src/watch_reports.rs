@@ -266,7 +266,7 @@ fn bytes_or_none(bytes: u64) -> String {
 
 fn row(out: &mut String, name: &str, cells: [String; 6]) {
     let [a, b, c, d, e, f] = cells;
-    let line = format!("{name:<NAME_CHARS_MAX$} {a:>9} {b:>8} {c:>10} {d:>8} {e:>8} {f:>8}");
+    let line = format!("{name:<NAME_CHARS_MAX$} {a:>9} {b:>8} {c:>9} {d:>8} {e:>8} {f:>8}");
     writeln!(out, "{}", line.trim_end()).ok();
 }
 
