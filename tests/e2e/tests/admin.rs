@@ -287,7 +287,8 @@ fn the_audit_log_has_success_and_failure_turns_over_and_is_whole_at_the_end() {
     for n in 0..60 {
         fs::write(site.mnt().join(format!("file-{n:03}")), "x").unwrap();
     }
-    let older = |n: u32| site.dir().join(format!("mnt-audit.jsonl.{n}"));
+    let dir = site.dir().to_path_buf();
+    let older = |n: u32| dir.join(format!("mnt-audit.jsonl.{n}"));
     eventually("it turns over", || older(2).exists());
     assert!(!older(3).exists(), "the oldest goes");
     for file in [&log, &older(1), &older(2)] {
