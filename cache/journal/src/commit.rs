@@ -4,8 +4,10 @@
 //! with their frame tables, then the active one; only then is `durable` raised, and only then are full segments marked
 //! as sealed. So a segment marked sealed is whole, and a durable LSN has everything before it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::channel::oneshot;
@@ -109,6 +111,19 @@ struct Snapshot {
     unsynced_since: Option<Duration>,
 }
 
+/// Not ready at the first poll, ready at the second.
+async fn pending_once() {
+    let mut polled = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut polled, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 impl Journal {
     /// Makes everything up to `upto` durable. Concurrent commits share one sync.
     ///
@@ -131,10 +146,14 @@ impl Journal {
         Ok(self.durable() >= upto)
     }
 
-    /// As `commit`; ready at once where `upto` is durable already, else on a thread that may block.
+    /// As `commit`; ready at once where `upto` is durable already.
+    ///
+    /// The first poll only registers: whoever polls first may have more to append before anybody syncs. From the second on
+    /// the first to come syncs for all, on its own thread where the runtime allows that: with one request at a time no
+    /// other thread has to wake up. What has come meanwhile is synced by a thread of its own, round after round.
     ///
     /// # Cancel
-    /// Dropping the future stops the waiting, not the sync.
+    /// Dropping the future stops the waiting, not a sync that has begun.
     pub fn commit_async(self: &Arc<Self>, upto: Lsn) -> BoxFuture<'static, Result<()>> {
         match self.is_durable(upto) {
             Ok(true) => return Box::pin(std::future::ready(Ok(()))),
@@ -142,19 +161,20 @@ impl Journal {
             Ok(false) => {}
         }
         let (done, receiver) = oneshot::channel();
-        let drive = {
+        {
             let mut sync = self.sync.lock();
             let failures_before = sync.failures;
             sync.waiters.push(Waiter { upto, failures_before, done });
-            !std::mem::replace(&mut sync.driven, true)
-        };
-        if drive {
-            let journal = self.clone();
-            let driving = self.env.blocking(move || journal.drive());
-            // It ends by itself when nobody waits any more, and belongs to all who do: none of them may cancel it.
-            drop(self.env.tasks.spawn("journal.commit", driving));
         }
+        let journal = self.clone();
         Box::pin(async move {
+            pending_once().await;
+            if !std::mem::replace(&mut journal.sync.lock().driven, true) {
+                let leader = journal.clone();
+                // A panic has been reported when it happened, and told to all who wait, this caller too.
+                let lead = move || drop(catch_unwind(AssertUnwindSafe(|| leader.lead())));
+                journal.env.tasks.blocking_here(Box::new(lead)).await;
+            }
             let stopped = || Error::new(ErrorKind::ShuttingDown, "commit journal");
             receiver.await.map_err(|_| stopped())?
         })
@@ -176,36 +196,52 @@ impl Journal {
         }))
     }
 
-    /// Commits on one thread for all futures that wait, until there are none.
+    /// Commits once for all futures that wait, and leaves those that come meanwhile to a thread of their own.
+    fn lead(self: &Arc<Self>) {
+        let defect = Undriven(self);
+        let others = self.wanted().is_some_and(|upto| {
+            self.commit_for_all(upto);
+            self.wanted().is_some()
+        });
+        std::mem::forget(defect);
+        if others {
+            let journal = self.clone();
+            let driving = self.env.blocking(move || journal.drive());
+            // It ends by itself when nobody waits any more, and belongs to all who do: none of them may cancel it.
+            drop(self.env.tasks.spawn("journal.commit", driving));
+        }
+    }
+
+    /// Commits for all futures that wait, until there are none.
     fn drive(&self) {
         let defect = Undriven(self);
-        self.drive_until_done();
+        while let Some(upto) = self.wanted() {
+            self.commit_for_all(upto);
+        }
         std::mem::forget(defect);
     }
 
-    fn drive_until_done(&self) {
-        loop {
-            let upto = {
-                let mut sync = self.sync.lock();
-                let Some(upto) = sync.waiters.iter().map(|w| w.upto).max() else {
-                    sync.driven = false;
-                    return;
-                };
-                upto
-            };
-            // An error has been noted where each waiter finds it.
-            let failed = self.commit(upto).is_err();
-            let mut sync = self.sync.lock();
-            let durable = self.durable();
-            for waiter in std::mem::take(&mut sync.waiters) {
-                match sync.outcome(waiter.upto, waiter.failures_before, durable) {
-                    // The receiver is gone where the caller was cancelled.
-                    Some(result) => drop(waiter.done.send(result)),
-                    None => sync.waiters.push(waiter),
-                }
+    /// The last LSN that a future waits for. `None`: no future does, and the next that comes has to lead.
+    fn wanted(&self) -> Option<Lsn> {
+        let mut sync = self.sync.lock();
+        let upto = sync.waiters.iter().map(|waiter| waiter.upto).max();
+        sync.driven = upto.is_some();
+        upto
+    }
+
+    fn commit_for_all(&self, upto: Lsn) {
+        // An error has been noted where each waiter finds it.
+        let failed = self.commit(upto).is_err();
+        let mut sync = self.sync.lock();
+        let durable = self.durable();
+        for waiter in std::mem::take(&mut sync.waiters) {
+            match sync.outcome(waiter.upto, waiter.failures_before, durable) {
+                // The receiver is gone where the caller was cancelled.
+                Some(result) => drop(waiter.done.send(result)),
+                None => sync.waiters.push(waiter),
             }
-            debug_assert!(!failed || sync.failures > 0);
         }
+        debug_assert!(!failed || sync.failures > 0);
     }
 
     /// Runs one whole round that begins after this call.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::DoorId;
+use crate::{DoorId, Receipt};
 
 /// The supplementary groups of a caller. Where finding them costs a system call they are looked up at the first
 /// decision that depends on them, once.
@@ -103,6 +103,8 @@ pub struct Context {
     pub door: DoorId,
     /// `None` where the door has neither clients nor shares.
     pub origin: Option<Arc<Origin>>,
+    /// Stored with every change that this request makes of names or attributes.
+    pub receipt: Option<Arc<Receipt>>,
 }
 
 impl Context {
@@ -115,6 +117,7 @@ impl Context {
             patience: Duration::from_secs(30),
             door: DoorId::UNWATCHED,
             origin: None,
+            receipt: None,
         }
     }
 }

@@ -9,6 +9,7 @@ mod context;
 mod dir;
 mod ids;
 mod lock;
+mod receipt;
 mod requests;
 mod vfs;
 mod watch;
@@ -18,6 +19,7 @@ pub use context::{Context, Credentials, Durability, Groups, Origin};
 pub use dir::{DirEntry, Listing};
 pub use ids::{Handle, HandleId, Ino, ROOT_INO};
 pub use lock::{LockKind, LockOwner, LockRange, LockRequest, LockSpace, LockWait};
+pub use receipt::Receipt;
 pub use requests::{
     AccessMask, Created, FallocateMode, NewNode, OpenFlags, RenameMode, SeekFrom, StatFs, Target, XattrMode,
 };

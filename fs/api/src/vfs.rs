@@ -8,8 +8,8 @@ use objstore_base::{BoxFuture, Result};
 
 use crate::{
     AccessMask, Attr, Context, Created, DoorId, FallocateMode, Handle, HandleId, Ino, Listing, LockOwner, LockRequest,
-    LockSpace, LockWait, NewNode, OpenFlags, Registration, RenameMode, SeekFrom, SetAttr, StatFs, Target, Watcher,
-    XattrMode,
+    LockSpace, LockWait, NewNode, OpenFlags, Receipt, Registration, RenameMode, SeekFrom, SetAttr, StatFs, Target,
+    Watcher, XattrMode,
 };
 
 /// Inode-level operations, all of POSIX that a local filesystem offers.
@@ -213,6 +213,9 @@ pub trait Vfs: Send + Sync {
 
     /// Tells `watcher` of every change made through a door other than `door`, until the registration is dropped.
     fn watch(&self, door: DoorId, watcher: Arc<dyn Watcher>) -> Registration;
+
+    /// The receipts of all slots, in no order. Reads the index: for a start, not for a request.
+    fn receipts(&self) -> Result<Vec<Receipt>>;
 
     /// How long a client may trust attributes and entries without asking again.
     fn attr_lifetime(&self) -> Duration;

@@ -7,6 +7,7 @@ use fs_meta::{Batch, Column};
 
 use crate::data::Edit;
 use crate::keys;
+use crate::receipts;
 use crate::records::{Dentry, Inode, OrderEntry};
 use crate::system;
 
@@ -76,7 +77,11 @@ impl Told {
 impl Change {
     /// A change made for the request of `cx`.
     pub(crate) fn new(cx: &Context) -> Self {
-        Self { door: Some(cx.door), request: [cx.request], ..Self::background() }
+        let mut change = Self { door: Some(cx.door), request: [cx.request], ..Self::background() };
+        if let Some(receipt) = &cx.receipt {
+            receipts::put(&mut change.batch, receipt);
+        }
+        change
     }
 
     /// A change that no request asked for.

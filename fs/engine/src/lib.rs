@@ -20,6 +20,7 @@ mod locks;
 mod names;
 mod open;
 mod orphans;
+mod receipts;
 mod records;
 mod settings;
 mod stripes;

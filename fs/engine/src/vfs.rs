@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use fs_api::{
     AccessMask, Attr, Context, Created, DoorId, Durability, FallocateMode, FileKind, Handle, HandleId, Ino, Listing,
-    LockOwner, LockRequest, LockSpace, LockWait, NewNode, OpenFlags, Registration, RenameMode, SeekFrom, SetAttr,
-    StatFs, Target, Vfs, Watcher, XattrMode,
+    LockOwner, LockRequest, LockSpace, LockWait, NewNode, OpenFlags, Receipt, Registration, RenameMode, SeekFrom,
+    SetAttr, StatFs, Target, Vfs, Watcher, XattrMode,
 };
 use futures::future::{FutureExt, ready};
 use objstore_base::{BoxFuture, Error, ErrorKind, Result};
@@ -247,6 +247,10 @@ impl Vfs for Engine {
 
     fn watch(&self, door: DoorId, watcher: Arc<dyn Watcher>) -> Registration {
         self.hub.watch(door, watcher)
+    }
+
+    fn receipts(&self) -> Result<Vec<Receipt>> {
+        self.stored_receipts()
     }
 
     fn attr_lifetime(&self) -> Duration {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use fs_api::{
     AccessMask, Attr, Context, Created, DoorId, FallocateMode, Handle, HandleId, Ino, Listing, LockOwner, LockRequest,
-    LockSpace, LockWait, NewNode, OpenFlags, Registration, RenameMode, SeekFrom, SetAttr, StatFs, Target, Vfs, Watcher,
-    XattrMode,
+    LockSpace, LockWait, NewNode, OpenFlags, Receipt, Registration, RenameMode, SeekFrom, SetAttr, StatFs, Target, Vfs,
+    Watcher, XattrMode,
 };
 use futures::FutureExt;
 use objstore_base::{BoxFuture, Error, Result};
@@ -150,7 +150,7 @@ impl Vfs for Observed {
         umask: u32,
         set: SetAttr,
     ) -> BoxFuture<'a, Result<Attr>> {
-        let subject = Subject::named(Op::Make, parent, name);
+        let subject = Subject::named(Op::making(&node), parent, name);
         let work = self.inner.make_with(cx, parent, name, node, mode, umask, set);
         self.learn_from(cx, subject, work, none, |attr| Some(attr.ino))
     }
@@ -353,6 +353,10 @@ impl Vfs for Observed {
 
     fn watch(&self, door: DoorId, watcher: Arc<dyn Watcher>) -> Registration {
         self.inner.watch(door, watcher)
+    }
+
+    fn receipts(&self) -> Result<Vec<Receipt>> {
+        self.inner.receipts()
     }
 
     fn attr_lifetime(&self) -> Duration {

@@ -1,11 +1,15 @@
 //! The operations of a `Vfs`, as they are counted and traced.
 
-/// One method of [`fs_api::Vfs`].
+use fs_api::NewNode;
+
+/// One method of [`fs_api::Vfs`]; `make` is as many as there are kinds of things to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     Lookup,
-    Make,
     Create,
+    Mkdir,
+    Symlink,
+    Mknod,
     Link,
     Unlink,
     Rmdir,
@@ -35,12 +39,14 @@ pub enum Op {
 }
 
 impl Op {
-    pub const COUNT: usize = 29;
+    pub const COUNT: usize = 31;
 
     pub const ALL: [Self; Self::COUNT] = [
         Self::Lookup,
-        Self::Make,
         Self::Create,
+        Self::Mkdir,
+        Self::Symlink,
+        Self::Mknod,
         Self::Link,
         Self::Unlink,
         Self::Rmdir,
@@ -72,8 +78,10 @@ impl Op {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Lookup => "lookup",
-            Self::Make => "make",
             Self::Create => "create",
+            Self::Mkdir => "mkdir",
+            Self::Symlink => "symlink",
+            Self::Mknod => "mknod",
             Self::Link => "link",
             Self::Unlink => "unlink",
             Self::Rmdir => "rmdir",
@@ -100,6 +108,16 @@ impl Op {
             Self::SetLock => "set_lock",
             Self::Statfs => "statfs",
             Self::Sync => "sync",
+        }
+    }
+
+    /// Of `make`: a regular file is made with `create` as well, and is the same to who looks on.
+    pub const fn making(node: &NewNode) -> Self {
+        match node {
+            NewNode::Regular => Self::Create,
+            NewNode::Directory => Self::Mkdir,
+            NewNode::Symlink(_) => Self::Symlink,
+            NewNode::Fifo | NewNode::Socket | NewNode::CharDevice(_) | NewNode::BlockDevice(_) => Self::Mknod,
         }
     }
 

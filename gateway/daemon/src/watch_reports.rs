@@ -270,15 +270,19 @@ fn row(out: &mut String, name: &str, cells: [String; 6]) {
     writeln!(out, "{}", line.trim_end()).ok();
 }
 
-/// A name as it fits.
+/// A name as it fits: which door it is stays, and of a path its end.
 fn shown(name: &str) -> String {
     let name = plain(name);
-    let len = name.chars().count();
-    if len <= NAME_CHARS_MAX {
+    if name.chars().count() <= NAME_CHARS_MAX {
         return name;
     }
-    let end: String = name.chars().skip(len + 1 - NAME_CHARS_MAX).collect();
-    format!("…{end}")
+    let (door, path) = match name.split_once(' ') {
+        Some((door, path)) if door.len() < NAME_CHARS_MAX / 2 => (format!("{door} "), path),
+        _ => (String::new(), name.as_str()),
+    };
+    let end_chars = NAME_CHARS_MAX - 1 - door.chars().count();
+    let end: String = path.chars().skip(path.chars().count().saturating_sub(end_chars)).collect();
+    format!("{door}…{end}")
 }
 
 /// Text from outside, for a terminal: what would move its cursor is shown as an escape.
@@ -357,6 +361,8 @@ mod tests {
     fn names_from_outside_cannot_move_the_cursor_and_fit() {
         assert_eq!(plain("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
         let long = shown("fuse /a/very/long/mount/point/at/the/end");
-        assert!(long.ends_with("/at/the/end") && long.chars().count() == NAME_CHARS_MAX, "{long}");
+        assert_eq!(long, "fuse …t/point/at/the/end");
+        assert_eq!(long.chars().count(), NAME_CHARS_MAX);
+        assert_eq!(shown("2001:db8:0000:0000:0000:ff00:0042:8329"), "…000:0000:ff00:0042:8329");
     }
 }

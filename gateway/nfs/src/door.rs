@@ -9,12 +9,13 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use gateway_sunrpc::xdr::{Decoder, Encoder, Garbage};
 use gateway_sunrpc::{Auth, Body, Call, Program, Refusal};
+use objstore_base::Error;
 
 use crate::credentials::{ManageGids, credentials};
-use crate::duplicates::{DuplicateCache, ReplyJournal, Ticket, Turn};
+use crate::duplicates::{DuplicateCache, Ticket, Turn};
 use crate::handle::HandleKey;
 use crate::origins::Origins;
-use crate::procedures::{attributes, create, data, directories, names, remove, system};
+use crate::procedures::{attributes, create, data, directories, names, remove, repeats, system};
 use crate::protocol::{NFS_PROGRAM, Procedure, VERSION};
 use crate::request::Request;
 use crate::shares::{Share, Shares};
@@ -27,8 +28,6 @@ pub struct DoorOptions {
     /// A value that no earlier start of this service had.
     pub start: u64,
     pub manage_gids: Option<ManageGids>,
-    /// Where completed replies are kept across a restart, if anywhere.
-    pub journal: Option<Arc<dyn ReplyJournal>>,
 }
 
 pub struct Door {
@@ -43,23 +42,20 @@ pub struct Door {
 }
 
 impl Door {
-    pub fn new(vfs: Arc<dyn Vfs>, shares: Arc<Shares>, options: DoorOptions) -> Arc<Self> {
+    /// The door, which knows from `vfs` what was carried out before. Reads the index.
+    pub fn new(vfs: Arc<dyn Vfs>, shares: Arc<Shares>, options: DoorOptions) -> Result<Arc<Self>, Error> {
         let key = HandleKey::new(options.secret);
-        Arc::new(Self {
+        let duplicates = DuplicateCache::new(key.clone(), &vfs.receipts()?);
+        Ok(Arc::new(Self {
             vfs,
             shares,
-            duplicates: DuplicateCache::new(key.clone(), options.journal),
+            duplicates,
             key,
             verifier: WriteVerifier::new(options.start),
             manage_gids: options.manage_gids,
             origins: Origins::default(),
             requests: AtomicU64::new(0),
-        })
-    }
-
-    /// Replies of an earlier life, before the first call is taken.
-    pub fn duplicates(&self) -> &DuplicateCache {
-        &self.duplicates
+        }))
     }
 
     /// Tells clients to send unstable data again: something below lost writes that it had taken.
@@ -103,11 +99,16 @@ impl Door {
         } else {
             Turn::Untracked
         };
-        let request = Request { door: self, peer, auth, number, origin: OnceLock::new() };
+        let receipt = match &turn {
+            Turn::First(ticket) => ticket.receipt().map(Arc::new),
+            _ => None,
+        };
+        let request = Request { door: self, peer, auth, number, origin: OnceLock::new(), receipt };
         match turn {
             Turn::Untracked => untracked(request, procedure, args).boxed(),
             Turn::Answered(body) => ready(Ok(body)).boxed(),
             Turn::InProgress => ready(Err(Refusal::Drop)).boxed(),
+            Turn::CarriedOut => carried_out(request, procedure, args).boxed(),
             Turn::First(ticket) => tracked(ticket, request, procedure, args).boxed(),
         }
     }
@@ -122,6 +123,11 @@ async fn tracked(ticket: Ticket, request: Request, procedure: Procedure, args: D
     let body = perform(&request, procedure, args).await?;
     ticket.complete(&body);
     Ok(body)
+}
+
+/// The reply of an earlier life went with it: what is there now makes another.
+async fn carried_out(request: Request, procedure: Procedure, args: Decoder) -> Result<Body, Refusal> {
+    repeats::answer(&request, procedure, args).await.map_err(|Garbage| Refusal::GarbageArguments)
 }
 
 impl Program for Door {

@@ -6,8 +6,8 @@
 //! do not lose their replies to a stream of writes. Where a class is full, the address with the most replies in it loses its
 //! oldest: no client loses one to a client that keeps more than it does.
 //!
-//! A completed reply goes to the [`ReplyJournal`] before it goes out; [`DuplicateCache::restore`] takes it back after a
-//! restart. The change and the record are two steps: a crash between them leaves the change without its reply.
+//! A call on names leaves a receipt with its change ([`crate::receipts`]): after a restart it is known to be carried out, and
+//! a repeat is answered from what is there then.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hasher;
@@ -15,12 +15,15 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fs_api::Receipt;
 use gateway_sunrpc::xdr::{Decoder, Encoder};
 use gateway_sunrpc::{Auth, Body};
 use parking_lot::Mutex;
 
 use crate::handle::HandleKey;
 use crate::protocol::Procedure;
+use crate::protocol::status::Status;
+use crate::receipts::{self, Slots};
 
 /// Completed replies kept per class, of all clients together. A reply is below 400 bytes: 4 MiB in all.
 const REPLIES_MAX: usize = 8192;
@@ -28,29 +31,23 @@ const REPLIES_MAX: usize = 8192;
 const IN_PROGRESS_MAX: usize = 16_384;
 /// Bytes of arguments that go into the checksum: all of a call on names, the head of a write.
 const CHECKED_BYTES_MAX: usize = 2048;
-/// First byte of a record.
-pub const RECORD_VERSION: u8 = 1;
-/// Version, address, port, xid, procedure, checksum.
-const RECORD_HEAD_BYTES: usize = 1 + 16 + 2 + 4 + 4 + 8;
 
-/// Where completed replies are kept across a restart.
-pub trait ReplyJournal: Send + Sync {
-    /// Keeps `record`, which [`DuplicateCache::restore`] understands, or lets it go: it is a help, not a promise.
-    fn completed(&self, record: Bytes);
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    address: u128,
-    port: u16,
-    xid: u32,
-    procedure: u32,
-    checksum: u64,
+/// What makes two calls the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) address: u128,
+    pub(crate) port: u16,
+    pub(crate) xid: u32,
+    pub(crate) procedure: u32,
+    pub(crate) checksum: u64,
 }
 
 enum State {
     InProgress,
-    Completed(Bytes),
+    /// With the slot of its receipt, where it changed something.
+    Completed(Bytes, Option<u32>),
+    /// Carried out before the service was started, as its receipt in this slot says.
+    CarriedOut(u32),
 }
 
 #[derive(Default)]
@@ -59,6 +56,7 @@ struct Replies {
     in_progress: usize,
     /// Calls on names, and writes.
     completed: [Completed; 2],
+    slots: Slots,
 }
 
 /// The order in which one class loses its replies.
@@ -76,18 +74,33 @@ pub(crate) enum Turn {
     First(Ticket),
     InProgress,
     Answered(Body),
+    /// It was carried out in an earlier life of the service, which took the reply with it.
+    CarriedOut,
     Untracked,
 }
 
-pub struct DuplicateCache {
+pub(crate) struct DuplicateCache {
     replies: Arc<Mutex<Replies>>,
     key: HandleKey,
-    journal: Option<Arc<dyn ReplyJournal>>,
 }
 
 impl DuplicateCache {
-    pub(crate) fn new(key: HandleKey, journal: Option<Arc<dyn ReplyJournal>>) -> Self {
-        Self { replies: Arc::default(), key, journal }
+    /// A cache that knows the calls of an earlier life by their receipts. What is no receipt of this door is passed over.
+    pub(crate) fn new(key: HandleKey, receipts: &[Receipt]) -> Self {
+        let mut found: Vec<(u64, Key, u32)> = receipts
+            .iter()
+            .filter_map(|receipt| receipts::parse(&receipt.bytes).map(|(number, key)| (number, key, receipt.slot)))
+            .collect();
+        found.sort_unstable();
+        let mut replies = Replies { slots: Slots::behind(&found), ..Replies::default() };
+        for (_, key, slot) in found {
+            match replies.calls.insert(key, State::CarriedOut(slot)) {
+                // It has its place in the order already.
+                Some(State::CarriedOut(older)) => replies.slots.give_back(older),
+                _ => replies.remember(key),
+            }
+        }
+        Self { replies: Arc::new(Mutex::new(replies)), key }
     }
 
     pub(crate) fn turn(&self, xid: u32, procedure: Procedure, peer: SocketAddr, auth: &Auth, args: &Decoder) -> Turn {
@@ -96,7 +109,8 @@ impl DuplicateCache {
         let mut replies = self.replies.lock();
         match replies.calls.get(&key) {
             Some(State::InProgress) => return Turn::InProgress,
-            Some(State::Completed(reply)) => return Turn::Answered(body(reply)),
+            Some(State::Completed(reply, _)) => return Turn::Answered(body(reply)),
+            Some(State::CarriedOut(_)) => return Turn::CarriedOut,
             None => {}
         }
         if replies.in_progress >= IN_PROGRESS_MAX {
@@ -104,20 +118,9 @@ impl DuplicateCache {
         }
         replies.in_progress += 1;
         replies.calls.insert(key, State::InProgress);
+        let place = (procedure != Procedure::Write).then(|| replies.slots.take());
         drop(replies);
-        Turn::First(Ticket { key, replies: Arc::clone(&self.replies), journal: self.journal.clone(), reply: None })
-    }
-
-    /// Takes back a record of an earlier life, oldest first. False where it is none of ours.
-    pub fn restore(&self, record: &[u8]) -> bool {
-        let Some((key, reply)) = parse(record) else { return false };
-        let mut replies = self.replies.lock();
-        let known = replies.calls.insert(key, State::Completed(Bytes::copy_from_slice(reply)));
-        // A record that comes twice has one place in the order, or the second would be lost with the first.
-        if known.is_none() {
-            replies.remember(key);
-        }
-        true
+        Turn::First(Ticket { key, place, replies: Arc::clone(&self.replies), reply: None })
     }
 
     fn checksum(&self, auth: &Auth, args: &Decoder) -> u64 {
@@ -140,8 +143,9 @@ impl Replies {
         completed.push(key);
         if completed.total > REPLIES_MAX
             && let Some(oldest) = completed.pop()
+            && let Some(State::Completed(_, Some(slot)) | State::CarriedOut(slot)) = self.calls.remove(&oldest)
         {
-            self.calls.remove(&oldest);
+            self.slots.give_back(slot);
         }
     }
 }
@@ -173,20 +177,20 @@ impl Completed {
 /// The right to carry out a call. Dropped without a reply (a refusal, a cancelled call) the call is forgotten.
 pub(crate) struct Ticket {
     key: Key,
+    /// Slot and number of its receipt, where it has one.
+    place: Option<(u32, u64)>,
     replies: Arc<Mutex<Replies>>,
-    journal: Option<Arc<dyn ReplyJournal>>,
     reply: Option<Bytes>,
 }
 
 impl Ticket {
+    /// What has to be stored with the change that the call makes.
+    pub(crate) fn receipt(&self) -> Option<Receipt> {
+        self.place.map(|(slot, number)| Receipt { slot, bytes: receipts::receipt(&self.key, number) })
+    }
+
     pub(crate) fn complete(mut self, body: &Body) {
-        let reply = body.to_bytes();
-        if let Some(journal) = &self.journal
-            && self.key.procedure != Procedure::Write as u32
-        {
-            journal.completed(record(&self.key, &reply));
-        }
-        self.reply = Some(reply);
+        self.reply = Some(body.to_bytes());
     }
 }
 
@@ -194,13 +198,22 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let mut replies = self.replies.lock();
         replies.in_progress -= 1;
+        let slot = self.place.map(|(slot, _)| slot);
         match self.reply.take() {
             Some(reply) => {
-                replies.calls.insert(self.key, State::Completed(reply));
+                // A failure changed nothing, and leaves no receipt.
+                let done = reply.starts_with(&(Status::Ok as u32).to_be_bytes());
+                if let Some(slot) = slot.filter(|_| !done) {
+                    replies.slots.give_back(slot);
+                }
+                replies.calls.insert(self.key, State::Completed(reply, slot.filter(|_| done)));
                 replies.remember(self.key);
             }
             None => {
                 replies.calls.remove(&self.key);
+                if let Some(slot) = slot {
+                    replies.slots.give_back(slot);
+                }
             }
         }
     }
@@ -218,38 +231,6 @@ fn body(reply: &Bytes) -> Body {
     let mut out = Encoder::new();
     out.fixed(reply);
     out.finish()
-}
-
-fn record(key: &Key, reply: &[u8]) -> Bytes {
-    let mut bytes = Vec::with_capacity(RECORD_HEAD_BYTES + reply.len());
-    bytes.push(RECORD_VERSION);
-    bytes.extend(key.address.to_be_bytes());
-    bytes.extend(key.port.to_be_bytes());
-    bytes.extend(key.xid.to_be_bytes());
-    bytes.extend(key.procedure.to_be_bytes());
-    bytes.extend(key.checksum.to_be_bytes());
-    bytes.extend(reply);
-    bytes.into()
-}
-
-fn parse(record: &[u8]) -> Option<(Key, &[u8])> {
-    let (version, rest) = record.split_first_chunk::<1>()?;
-    let (address, rest) = rest.split_first_chunk()?;
-    let (port, rest) = rest.split_first_chunk()?;
-    let (xid, rest) = rest.split_first_chunk()?;
-    let (procedure, rest) = rest.split_first_chunk()?;
-    let (checksum, reply) = rest.split_first_chunk()?;
-    let key = Key {
-        address: u128::from_be_bytes(*address),
-        port: u16::from_be_bytes(*port),
-        xid: u32::from_be_bytes(*xid),
-        procedure: u32::from_be_bytes(*procedure),
-        checksum: u64::from_be_bytes(*checksum),
-    };
-    let sound = *version == [RECORD_VERSION]
-        && reply.len().is_multiple_of(4)
-        && Procedure::from_number(key.procedure).is_some();
-    sound.then_some((key, reply))
 }
 
 #[cfg(test)]
@@ -279,7 +260,7 @@ mod tests {
 
     #[test]
     fn h47_a_repeat_under_way_is_dropped_and_a_call_that_was_given_up_is_new_again() {
-        let cache = DuplicateCache::new(HandleKey::new([1; 16]), None);
+        let cache = DuplicateCache::new(HandleKey::new([1; 16]), &[]);
         let first = turn(&cache, 1, Procedure::Remove);
         assert!(matches!(turn(&cache, 1, Procedure::Remove), Turn::InProgress));
         drop(first);
@@ -290,7 +271,7 @@ mod tests {
 
     #[test]
     fn replies_are_bounded_and_writes_do_not_push_out_names() {
-        let cache = DuplicateCache::new(HandleKey::new([1; 16]), None);
+        let cache = DuplicateCache::new(HandleKey::new([1; 16]), &[]);
         complete(turn(&cache, 0, Procedure::Remove), 0);
         for xid in 1..=3 * REPLIES_MAX as u32 {
             complete(turn(&cache, xid, Procedure::Write), 0);
@@ -302,7 +283,7 @@ mod tests {
 
     #[test]
     fn h47_a_busy_client_does_not_push_out_the_replies_of_another() {
-        let cache = DuplicateCache::new(HandleKey::new([1; 16]), None);
+        let cache = DuplicateCache::new(HandleKey::new([1; 16]), &[]);
         for xid in 0..1024 {
             complete(turn_of(&cache, neighbour(1, 700), xid, Procedure::Remove), xid);
         }
@@ -324,7 +305,7 @@ mod tests {
 
     #[test]
     fn replies_of_more_clients_than_there_is_room_for_stay_bounded() {
-        let cache = DuplicateCache::new(HandleKey::new([1; 16]), None);
+        let cache = DuplicateCache::new(HandleKey::new([1; 16]), &[]);
         for client in 0..2 * REPLIES_MAX as u32 {
             let peer = SocketAddr::from((std::net::Ipv4Addr::from_bits(0x0a00_0000 | client), 700));
             complete(turn_of(&cache, peer, 1, Procedure::Remove), 0);
@@ -335,25 +316,52 @@ mod tests {
         assert_eq!(kept, [REPLIES_MAX; 4]);
     }
 
-    #[test]
-    fn a_record_restored_twice_is_kept_as_one() {
-        let key = Key { address: 1, port: 2, xid: 3, procedure: Procedure::Remove as u32, checksum: 5 };
-        let cache = DuplicateCache::new(HandleKey::new([1; 16]), None);
-        assert!(cache.restore(&record(&key, &[0; 8])));
-        assert!(cache.restore(&record(&key, &[0; 8])));
-        assert_eq!(cache.replies.lock().completed[0].total, 1);
+    /// What the filesystem has stored in each slot, after each of `xids` was carried out in turn.
+    fn carried_out(cache: &DuplicateCache, stored: &mut BTreeMap<u32, Receipt>, xids: std::ops::Range<u32>) {
+        for xid in xids {
+            let Turn::First(ticket) = turn(cache, xid, Procedure::Remove) else { panic!("call {xid} is new") };
+            let receipt = ticket.receipt().expect("a call on names leaves one");
+            stored.insert(receipt.slot, receipt);
+            complete(Turn::First(ticket), 0);
+        }
+    }
+
+    fn restarted(stored: &BTreeMap<u32, Receipt>) -> DuplicateCache {
+        DuplicateCache::new(HandleKey::new([1; 16]), &stored.values().cloned().collect::<Vec<_>>())
     }
 
     #[test]
-    fn a_record_that_is_cut_or_of_another_version_is_not_taken() {
-        let key = Key { address: 1, port: 2, xid: 3, procedure: Procedure::Remove as u32, checksum: 5 };
-        let whole = record(&key, &[0; 8]);
-        let cache = DuplicateCache::new(HandleKey::new([1; 16]), None);
-        assert!(cache.restore(&whole));
-        for cut in (0..RECORD_HEAD_BYTES).chain([RECORD_HEAD_BYTES + 1]) {
-            assert!(!cache.restore(&whole[..cut]), "{cut}");
+    fn h47_receipts_tell_the_latest_calls_after_any_number_of_restarts() {
+        let (max, mut stored) = (REPLIES_MAX as u32, BTreeMap::new());
+        let mut cache = restarted(&stored);
+        for life in 0..4 {
+            let (first, end) = (life * max * 3 / 2, (life + 1) * max * 3 / 2);
+            carried_out(&cache, &mut stored, first..end);
+            cache = restarted(&stored);
+            for xid in end - max..end {
+                assert!(matches!(turn(&cache, xid, Procedure::Remove), Turn::CarriedOut), "{xid} in life {life}");
+            }
+            assert!(stored.len() <= REPLIES_MAX + 1, "slots are used again: {}", stored.len());
         }
-        let newer = [&[RECORD_VERSION + 1], &whole[1..]].concat();
-        assert!(!cache.restore(&newer));
+    }
+
+    #[test]
+    fn what_failed_or_was_given_up_leaves_its_slot_to_the_next() {
+        let (cache, mut stored) = (DuplicateCache::new(HandleKey::new([1; 16]), &[]), BTreeMap::new());
+        for xid in 0..100 {
+            complete(turn(&cache, xid, Procedure::Remove), Status::NoEnt as u32);
+            drop(turn(&cache, 1000 + xid, Procedure::Remove));
+        }
+        carried_out(&cache, &mut stored, 2000..2001);
+        assert_eq!(stored.keys().collect::<Vec<_>>(), [&0]);
+        let Turn::First(write) = turn(&cache, 1, Procedure::Write) else { panic!("it is new") };
+        assert_eq!(write.receipt(), None);
+    }
+
+    #[test]
+    fn a_receipt_of_something_else_is_passed_over() {
+        let receipts = [Receipt { slot: 7, bytes: [1, 2, 3].into() }, Receipt { slot: 9, bytes: [].into() }];
+        let cache = DuplicateCache::new(HandleKey::new([1; 16]), &receipts);
+        assert!(matches!(turn(&cache, 1, Procedure::Remove), Turn::First(_)));
     }
 }

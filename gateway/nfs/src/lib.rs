@@ -22,13 +22,13 @@ mod opened;
 mod origins;
 mod procedures;
 pub mod protocol;
+mod receipts;
 mod request;
 mod shares;
 mod verifier;
 
 pub use credentials::ManageGids;
 pub use door::{Door, DoorOptions};
-pub use duplicates::{DuplicateCache, RECORD_VERSION, ReplyJournal};
 pub use handle::{FileHandle, HandleKey};
 pub use mount::MountProgram;
 pub use opened::{HandleRefusal, Opened};

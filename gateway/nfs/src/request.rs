@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use fs_api::{Attr, Context, Credentials, Durability, FileKind, Ino, Origin, Target, Vfs};
+use fs_api::{Attr, Context, Credentials, Durability, FileKind, Ino, Origin, Receipt, Target, Vfs};
 use gateway_sunrpc::xdr::Encoder;
 use gateway_sunrpc::{Auth, Body};
 use objstore_base::ErrorKind;
@@ -29,6 +29,8 @@ pub(crate) struct Request {
     pub(crate) number: u64,
     /// Known from the first handle on; a second one is of the same client.
     pub(crate) origin: OnceLock<Arc<Origin>>,
+    /// Stored with what the call changes.
+    pub(crate) receipt: Option<Arc<Receipt>>,
 }
 
 /// An object of a share that the caller may speak of.
@@ -38,6 +40,7 @@ pub(crate) struct Object {
     pub(crate) credentials: Credentials,
     number: u64,
     origin: Arc<Origin>,
+    receipt: Option<Arc<Receipt>>,
 }
 
 /// Whether a procedure changes anything.
@@ -64,7 +67,8 @@ impl Request {
             return Err(Status::RoFs);
         }
         let origin = self.origin.get_or_init(|| self.door.origins().of(&share, self.peer.ip()));
-        Ok(Object { share, ino, credentials, number: self.number, origin: Arc::clone(origin) })
+        let (origin, receipt) = (Arc::clone(origin), self.receipt.clone());
+        Ok(Object { share, ino, credentials, number: self.number, origin, receipt })
     }
 
     /// For what the door itself has to know.
@@ -138,7 +142,7 @@ impl Object {
             Ack::Synced => Durability::Synced,
             Ack::Async => Durability::Buffered,
         };
-        Context { durability, ..self.look() }
+        Context { durability, receipt: self.receipt.clone(), ..self.look() }
     }
 
     pub(crate) fn with(&self, durability: Durability) -> Context {
@@ -198,6 +202,15 @@ impl Reply {
     pub(crate) fn failed_wcc(status: Status) -> Body {
         let mut reply = Self::new(status);
         put_wcc(&mut reply.0, 0, &Wcc::default());
+        reply.finish()
+    }
+
+    /// A failure of LINK, before there are any attributes.
+    pub(crate) fn failed_link(status: Status) -> Body {
+        let mut reply = Self::new(status);
+        for _ in 0..3 {
+            reply.0.bool(false);
+        }
         reply.finish()
     }
 

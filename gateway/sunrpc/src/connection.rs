@@ -1,7 +1,7 @@
 //! One connection: reads records, answers calls, sends replies, all on one task.
 //!
 //! A call whose future is ready at its first poll costs no task, no channel and no wake-up. One that is not becomes a
-//! task whose reply comes back over the [`Desk`]. While the client owes reads of its replies, has too many calls in
+//! task that lays its reply down at the [`Wire`]. While the client owes reads of its replies, has too many calls in
 //! flight, or wants memory that others hold, it is not read: TCP slows it down, and nobody else.
 
 use std::net::SocketAddr;
@@ -13,17 +13,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use objstore_base::BoxFuture;
-use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use crate::message::{Answer, NotACall, take_call};
-use crate::outbox::Outbox;
+use crate::message::{NotACall, take_call};
 use crate::program::{Call, Program, Refusal};
 use crate::record::{Broken, Records};
 use crate::server::{Open, Phase, Shared};
-use crate::xdr::{Body, Decoder};
+use crate::wire::{Out, Outcome, Wire};
+use crate::xdr::Decoder;
 
 /// Replies a client may leave unread before its calls wait: two of the largest READs and their neighbours.
 const BACKLOG_BYTES_MAX: usize = 4 << 20;
@@ -31,15 +31,6 @@ const BACKLOG_BYTES_MAX: usize = 4 << 20;
 const PROGRESS_BYTES: usize = 64 << 10;
 /// Rounds without a wait after which other tasks get their turn.
 const ROUNDS_MAX: u32 = 32;
-
-type Outcome = Result<Body, Refusal>;
-
-/// Where tasks lay down their replies.
-#[derive(Default)]
-struct Desk {
-    finished: Mutex<Vec<(u32, Outcome)>>,
-    arrived: Notify,
-}
 
 /// Why a connection ends.
 #[derive(Debug)]
@@ -52,15 +43,13 @@ pub(crate) enum End {
 }
 
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: OwnedReadHalf,
+    wire: Arc<Wire>,
     shared: Arc<Shared>,
     phase: watch::Receiver<Phase>,
     peer: SocketAddr,
     local: SocketAddr,
     records: Records,
-    outbox: Outbox,
-    desk: Arc<Desk>,
-    inflight: usize,
     /// The client has sent its last byte.
     eof: bool,
     permit: Option<OwnedSemaphorePermit>,
@@ -77,15 +66,14 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(stream: TcpStream, peer: SocketAddr, local: SocketAddr, shared: Arc<Shared>) -> Self {
         let now = shared.hooks.clock.monotonic();
+        let (stream, write) = stream.into_split();
         Self {
             stream,
+            wire: Arc::new(Wire::new(write)),
             phase: shared.phase.subscribe(),
             peer,
             local,
             records: Records::new(shared.limits.record_bytes_max),
-            outbox: Outbox::default(),
-            desk: Arc::default(),
-            inflight: 0,
             eof: false,
             permit: None,
             permit_wait: None,
@@ -125,52 +113,33 @@ impl Connection {
 
     /// One round without waiting; whether bytes came in, so that another round is worth it.
     fn turn(&mut self, phase: Phase) -> Result<bool, End> {
-        self.collect();
         if phase == Phase::Running {
             self.dispatch()?;
         }
         self.send()?;
-        if (self.eof || phase == Phase::Draining) && self.inflight == 0 && self.outbox.bytes() == 0 {
+        if self.wire.with(|out| self.is_over(phase, out)) {
             return Err(End::Quiet);
         }
         self.receive(phase)
     }
 
-    fn collect(&mut self) {
-        if self.inflight == 0 {
-            return;
-        }
-        let finished = std::mem::take(&mut *self.desk.finished.lock());
-        self.inflight -= finished.len();
-        for (xid, outcome) in finished {
-            self.reply(xid, outcome);
-        }
+    fn is_over(&self, phase: Phase, out: &Out) -> bool {
+        (self.eof || phase == Phase::Draining) && out.inflight() == 0 && out.bytes() == 0
     }
 
-    fn reply(&mut self, xid: u32, outcome: Outcome) {
-        match outcome {
-            Ok(body) => self.outbox.answer(xid, Answer::Success, Some(body)),
-            Err(refusal) => {
-                if let Some(answer) = Answer::of(refusal) {
-                    self.outbox.answer(xid, answer, None);
-                }
-            }
-        }
+    fn may_call(&self, out: &Out) -> bool {
+        out.inflight() < self.shared.limits.inflight_per_connection && out.bytes() < BACKLOG_BYTES_MAX
     }
 
-    fn may_call(&self) -> bool {
-        self.inflight < self.shared.limits.inflight_per_connection && self.outbox.bytes() < BACKLOG_BYTES_MAX
-    }
-
-    fn may_read(&self, phase: Phase) -> bool {
+    fn may_read(&self, phase: Phase, out: &Out) -> bool {
         phase == Phase::Running
             && !self.eof
-            && self.may_call()
+            && self.may_call(out)
             && (self.permit.is_some() || self.records.wants().is_none())
     }
 
     fn dispatch(&mut self) -> Result<(), End> {
-        while self.may_call() {
+        while self.wire.with(|out| self.may_call(out)) {
             let Some(record) = self.records.next().map_err(End::Broken)? else { break };
             self.partial_since = None;
             self.called = true;
@@ -186,14 +155,14 @@ impl Connection {
             Ok(head) => head,
             Err(NotACall::Garbage) => return Err(End::NotRpc),
             Err(NotACall::Refused(xid, answer)) => {
-                self.outbox.answer(xid, answer, None);
+                self.wire.with(|out| out.answer(xid, answer));
                 return Ok(());
             }
         };
         let program = match self.shared.find(head.program, head.version) {
             Ok(program) => program,
             Err(answer) => {
-                self.outbox.answer(head.xid, answer, None);
+                self.wire.with(|out| out.answer(head.xid, answer));
                 return Ok(());
             }
         };
@@ -201,22 +170,24 @@ impl Connection {
         let (peer, local) = (self.peer, self.local);
         let call = Call { xid, version, procedure, peer, local, auth: head.auth, args };
         match begin(program, call) {
-            Begun::Ready(outcome) => self.reply(xid, outcome),
+            Begun::Ready(outcome) => self.wire.with(|out| out.reply(xid, outcome)),
             Begun::Pending(future) => self.spawn(xid, future, permit),
         }
         Ok(())
     }
 
     fn spawn(&mut self, xid: u32, future: BoxFuture<'static, Outcome>, permit: Option<OwnedSemaphorePermit>) {
-        self.inflight += 1;
-        let (desk, open, mut killed) = (self.desk.clone(), Open::new(&self.shared), self.shared.phase.subscribe());
+        self.wire.with(Out::begin);
+        let (wire, open, mut killed) =
+            (Arc::downgrade(&self.wire), Open::new(&self.shared), self.shared.phase.subscribe());
         let task = async move {
             let outcome = tokio::select! {
                 outcome = AssertUnwindSafe(future).catch_unwind() => outcome.unwrap_or(Err(Refusal::SystemError)),
                 _ = killed.wait_for(|phase| *phase == Phase::Killed) => Err(Refusal::Drop),
             };
-            desk.finished.lock().push((xid, outcome));
-            desk.arrived.notify_one();
+            if let Some(wire) = wire.upgrade() {
+                wire.finish(xid, outcome);
+            }
             drop((permit, open));
         };
         // Not joined one by one: the server counts it through `open` and waits for the count.
@@ -224,11 +195,9 @@ impl Connection {
     }
 
     fn send(&mut self) -> Result<(), End> {
-        if self.outbox.bytes() == 0 {
-            return Ok(());
-        }
-        self.progress += self.outbox.send(&self.stream).map_err(|_| End::Quiet)?;
-        if self.outbox.bytes() == 0 || self.progress >= PROGRESS_BYTES {
+        let (sent, left) = self.wire.send().map_err(|_| End::Quiet)?;
+        self.progress += sent;
+        if left == 0 || self.progress >= PROGRESS_BYTES {
             self.unsent_since = None;
             self.progress = 0;
         }
@@ -236,7 +205,7 @@ impl Connection {
     }
 
     fn receive(&mut self, phase: Phase) -> Result<bool, End> {
-        if !self.may_read(phase) {
+        if !self.wire.with(|out| self.may_read(phase, out)) {
             return Ok(false);
         }
         // Not `try_read_buf`: a read that leaves room tells the runtime that the socket is empty, and the wait that follows
@@ -255,11 +224,18 @@ impl Connection {
     /// Until there is something to do; ends the connection where the client has used up its time.
     async fn wait(&mut self, phase: Phase) -> Result<(), End> {
         self.records.rest();
-        self.outbox.rest();
-        let reads = self.may_read(phase);
         self.ask_for_memory(phase);
-        self.arm(reads)?;
-        let writes = self.outbox.bytes() > 0;
+        let (reads, left, calls, over) = self.wire.with(|out| {
+            out.rest();
+            let reads = self.may_read(phase, out);
+            out.attend(!reads);
+            (reads, out.bytes(), out.inflight(), self.is_over(phase, out))
+        });
+        if over {
+            return Ok(());
+        }
+        let writes = left > 0;
+        self.arm(reads, writes, calls > 0)?;
         let interest = match (reads, writes) {
             (true, true) => Interest::READABLE | Interest::WRITABLE,
             (false, true) => Interest::WRITABLE,
@@ -272,7 +248,7 @@ impl Connection {
             ready = self.stream.ready(interest), if reads || writes => {
                 ready.map_err(|_| End::Quiet)?;
             }
-            () = self.desk.arrived.notified() => {}
+            () = self.wire.arrived() => {}
             permit = async { self.permit_wait.as_mut().expect("asked").await }, if asked => {
                 self.permit_wait = None;
                 self.permit = permit;
@@ -286,10 +262,10 @@ impl Connection {
     /// A record longer than the free chunk waits for its share of the memory of all, in turn with the others, and for
     /// all of it at once: whoever holds a share can finish.
     fn ask_for_memory(&mut self, phase: Phase) {
-        if phase != Phase::Running || self.permit.is_some() || self.permit_wait.is_some() || !self.may_call() {
+        if phase != Phase::Running || self.permit.is_some() || self.permit_wait.is_some() {
             return;
         }
-        if let Some(bytes) = self.records.wants() {
+        if let Some(bytes) = self.records.wants().filter(|_| self.wire.with(|out| self.may_call(out))) {
             let bytes = u32::try_from(bytes.min(self.shared.limits.inflight_bytes_total)).unwrap_or(u32::MAX);
             let budget = self.shared.budget.clone();
             self.permit_wait = Some(budget.acquire_many_owned(bytes).map(Result::ok).boxed());
@@ -297,16 +273,16 @@ impl Connection {
     }
 
     /// Sets the timer for the first of the client's deadlines.
-    fn arm(&mut self, reads: bool) -> Result<(), End> {
+    fn arm(&mut self, reads: bool, writes: bool, calls: bool) -> Result<(), End> {
         let limits = &self.shared.limits;
         let now = self.shared.hooks.clock.monotonic();
         // Only what the client owes counts: not the time in which it is not read.
         let owes = reads && self.records.is_partial();
         self.partial_since = owes.then(|| self.partial_since.unwrap_or(now));
-        if self.outbox.bytes() > 0 {
+        if writes {
             self.unsent_since.get_or_insert(now);
         }
-        if self.called || self.inflight > 0 || self.permit_wait.is_some() {
+        if self.called || calls || self.permit_wait.is_some() {
             self.called = false;
             self.called_at = now;
         }

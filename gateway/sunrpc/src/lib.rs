@@ -23,6 +23,7 @@ pub mod portmap;
 mod program;
 mod record;
 mod server;
+mod wire;
 pub mod xdr;
 
 pub use datagram::DatagramServer;

@@ -17,4 +17,8 @@ pub trait Tasks: Send + Sync {
     /// Runs `work` where blocking is allowed; the future completes when it has run. Dropping the future does not
     /// stop work that has begun.
     fn blocking(&self, work: Box<dyn FnOnce() + Send + 'static>) -> BoxFuture<'static, ()>;
+
+    /// As [`Tasks::blocking`], but on the thread that polls the future, where the runtime can spare it, so that no other thread
+    /// has to wake up before the work begins. For work that is short and that somebody waits for. Called inside a task.
+    fn blocking_here(&self, work: Box<dyn FnOnce() + Send + 'static>) -> BoxFuture<'static, ()>;
 }

@@ -76,7 +76,7 @@ async fn success_and_failure_are_written_for_the_shares_that_are_audited() {
     let found = lines(&world.path(), 2).await;
     let told: Vec<(&str, &str, &str, u32)> =
         found.iter().map(|l| (l.op.as_str(), l.share.as_str(), l.client.as_str(), l.uid)).collect();
-    assert_eq!(told, [("make", "/a", "10.0.0.7", 1000); 2]);
+    assert_eq!(told, [("create", "/a", "10.0.0.7", 1000); 2]);
     assert!(found.iter().any(|line| line.result != "ok"), "{found:?}");
 }
 

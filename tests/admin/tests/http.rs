@@ -112,8 +112,8 @@ async fn metrics_and_stats_show_what_went_through_the_door() {
     let answer = all(send(world.address(), &with_token("GET /metrics"), "").await).await;
     for part in [
         "tidegate_dirty_bytes 5.0",
-        "tidegate_door_duration_seconds_count{door=\"nfs\",op=\"make\"} 2",
-        "tidegate_door_errors_total{door=\"nfs\",op=\"make\"} 1",
+        "tidegate_door_duration_seconds_count{door=\"nfs\",op=\"create\"} 2",
+        "tidegate_door_errors_total{door=\"nfs\",op=\"create\"} 1",
     ] {
         assert!(answer.contains(part), "{part} is not in {answer}");
     }

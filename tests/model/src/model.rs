@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fs_access::Node;
-use fs_api::{Context, Handle, HandleId, Ino, OpenFlags, ROOT_INO, Target};
+use fs_api::{Context, Handle, HandleId, Ino, OpenFlags, ROOT_INO, Receipt, Target};
 use futures::future::{FutureExt, ready};
 use objstore_base::{BoxFuture, Error, ErrorKind, Result};
 use parking_lot::Mutex;
@@ -23,6 +23,7 @@ pub(crate) struct Inner {
     pub(crate) state: State,
     pub(crate) handles: BTreeMap<HandleId, (Ino, OpenFlags)>,
     pub(crate) holds: BTreeMap<Ino, u64>,
+    pub(crate) receipts: BTreeMap<u32, Receipt>,
     next_handle: u64,
 }
 
@@ -45,8 +46,13 @@ impl Model {
     /// The filesystem as it was in `state`, as after a crash: nothing is open, locked or held, and what had no name is
     /// gone.
     pub fn from_state(state: State) -> Self {
-        let inner =
-            Inner { state: state.without_orphans(), handles: BTreeMap::new(), holds: BTreeMap::new(), next_handle: 1 };
+        let inner = Inner {
+            state: state.without_orphans(),
+            handles: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            receipts: BTreeMap::new(),
+            next_handle: 1,
+        };
         Self { inner: Mutex::new(inner), locks: LockTable::default() }
     }
 
@@ -61,6 +67,20 @@ impl Model {
         operation: impl FnOnce(&mut Inner) -> Result<T>,
     ) -> BoxFuture<'a, Result<T>> {
         ready(operation(&mut self.inner.lock())).boxed()
+    }
+
+    /// As [`Model::run`], for what changes names or attributes: a success leaves the receipt.
+    pub(crate) fn change<'a, T: Send + 'a>(
+        &self,
+        cx: &Context,
+        operation: impl FnOnce(&mut Inner) -> Result<T>,
+    ) -> BoxFuture<'a, Result<T>> {
+        let mut inner = self.inner.lock();
+        let done = operation(&mut inner);
+        if let (Ok(_), Some(receipt)) = (&done, &cx.receipt) {
+            inner.receipts.insert(receipt.slot, Receipt::clone(receipt));
+        }
+        ready(done).boxed()
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use fs_api::{
     AccessMask, Attr, Context, Created, DoorId, FallocateMode, Handle, HandleId, Ino, Listing, LockOwner, LockRequest,
-    LockSpace, LockWait, NewNode, OpenFlags, Registration, RenameMode, SeekFrom, SetAttr, StatFs, Target, Vfs, Watcher,
-    XattrMode,
+    LockSpace, LockWait, NewNode, OpenFlags, Receipt, Registration, RenameMode, SeekFrom, SetAttr, StatFs, Target, Vfs,
+    Watcher, XattrMode,
 };
 use futures::future::FutureExt;
 use objstore_base::{BoxFuture, Result};
@@ -32,7 +32,7 @@ impl Vfs for Model {
         umask: u32,
         set: SetAttr,
     ) -> BoxFuture<'a, Result<Attr>> {
-        self.run(|m| m.make(cx, parent, name, node, mode, umask, set))
+        self.change(cx, |m| m.make(cx, parent, name, node, mode, umask, set))
     }
 
     fn create<'a>(
@@ -45,19 +45,19 @@ impl Vfs for Model {
         flags: OpenFlags,
         exclusive: bool,
     ) -> BoxFuture<'a, Result<Created>> {
-        self.run(|m| m.create(cx, parent, name, mode, umask, flags, exclusive))
+        self.change(cx, |m| m.create(cx, parent, name, mode, umask, flags, exclusive))
     }
 
     fn link<'a>(&'a self, cx: &'a Context, ino: Ino, parent: Ino, name: &'a [u8]) -> BoxFuture<'a, Result<Attr>> {
-        self.run(|m| m.link(cx, ino, parent, name))
+        self.change(cx, |m| m.link(cx, ino, parent, name))
     }
 
     fn unlink<'a>(&'a self, cx: &'a Context, parent: Ino, name: &'a [u8]) -> BoxFuture<'a, Result<()>> {
-        self.run(|m| m.unlink(cx, parent, name))
+        self.change(cx, |m| m.unlink(cx, parent, name))
     }
 
     fn rmdir<'a>(&'a self, cx: &'a Context, parent: Ino, name: &'a [u8]) -> BoxFuture<'a, Result<()>> {
-        self.run(|m| m.rmdir(cx, parent, name))
+        self.change(cx, |m| m.rmdir(cx, parent, name))
     }
 
     fn rename<'a>(
@@ -69,7 +69,7 @@ impl Vfs for Model {
         new_name: &'a [u8],
         mode: RenameMode,
     ) -> BoxFuture<'a, Result<()>> {
-        self.run(|m| m.rename(cx, (parent, name), (new_parent, new_name), mode))
+        self.change(cx, |m| m.rename(cx, (parent, name), (new_parent, new_name), mode))
     }
 
     fn readlink<'a>(&'a self, _cx: &'a Context, ino: Ino) -> BoxFuture<'a, Result<Bytes>> {
@@ -92,7 +92,7 @@ impl Vfs for Model {
     }
 
     fn setattr<'a>(&'a self, cx: &'a Context, target: Target, set: SetAttr) -> BoxFuture<'a, Result<Attr>> {
-        self.run(|m| m.setattr(cx, target, set))
+        self.change(cx, |m| m.setattr(cx, target, set))
     }
 
     fn access<'a>(&'a self, cx: &'a Context, ino: Ino, mask: AccessMask) -> BoxFuture<'a, Result<()>> {
@@ -111,7 +111,7 @@ impl Vfs for Model {
         value: &'a [u8],
         mode: XattrMode,
     ) -> BoxFuture<'a, Result<()>> {
-        self.run(|m| m.setxattr(cx, ino, name, value, mode))
+        self.change(cx, |m| m.setxattr(cx, ino, name, value, mode))
     }
 
     fn listxattr<'a>(&'a self, cx: &'a Context, ino: Ino) -> BoxFuture<'a, Result<Vec<Vec<u8>>>> {
@@ -119,7 +119,7 @@ impl Vfs for Model {
     }
 
     fn removexattr<'a>(&'a self, cx: &'a Context, ino: Ino, name: &'a [u8]) -> BoxFuture<'a, Result<()>> {
-        self.run(|m| m.removexattr(cx, ino, name))
+        self.change(cx, |m| m.removexattr(cx, ino, name))
     }
 
     fn hold(&self, ino: Ino, count: u64) {
@@ -233,6 +233,10 @@ impl Vfs for Model {
     /// Nobody is told: the model has one door.
     fn watch(&self, _door: DoorId, _watcher: Arc<dyn Watcher>) -> Registration {
         Registration::new(|| {})
+    }
+
+    fn receipts(&self) -> Result<Vec<Receipt>> {
+        Ok(self.inner.lock().receipts.values().cloned().collect())
     }
 
     fn attr_lifetime(&self) -> Duration {

@@ -15,30 +15,18 @@ use futures::FutureExt;
 use gateway_nfs::protocol::Procedure;
 use gateway_nfs::protocol::args::{CreateHow, Place};
 use gateway_nfs::protocol::attributes::NewAttributes;
-use gateway_nfs::{Door, DoorOptions, FileHandle, HandleKey, ReplyJournal, Share, ShareId, Shares, Squash};
+use gateway_nfs::{Door, DoorOptions, FileHandle, HandleKey, Share, ShareId, Shares, Squash};
 use gateway_sunrpc::xdr::{Decoder, Encoder};
 use gateway_sunrpc::{Auth, Body, Call, Program, Refusal};
-use parking_lot::Mutex;
 use tests_model::Model;
 
 pub const SECRET: [u8; 16] = *b"a store's secret";
 pub const OK: u32 = 0;
 
-/// Keeps records as the daemon would.
-#[derive(Default)]
-pub struct Records(pub Mutex<Vec<Bytes>>);
-
-impl ReplyJournal for Records {
-    fn completed(&self, record: Bytes) {
-        self.0.lock().push(record);
-    }
-}
-
 pub struct World {
     pub vfs: Arc<Model>,
     pub shares: Arc<Shares>,
     pub door: Arc<Door>,
-    pub records: Arc<Records>,
 }
 
 impl World {
@@ -49,17 +37,14 @@ impl World {
 
     pub fn with(shares: Vec<Share>) -> Self {
         let vfs = Arc::new(Model::with_root(0, 0, 0o777));
-        let (shares, records) = (Arc::new(Shares::new(shares)), Arc::default());
-        let door = door(&vfs, &shares, &records, 1);
-        Self { vfs, shares, door, records }
+        let shares = Arc::new(Shares::new(shares));
+        let door = door(&vfs, &shares, 1);
+        Self { vfs, shares, door }
     }
 
     /// The service stopped and started again; the store is as it was.
     pub fn restarted(self) -> Self {
-        let door = door(&self.vfs, &self.shares, &self.records, 2);
-        for record in self.records.0.lock().iter() {
-            assert!(door.duplicates().restore(record));
-        }
+        let door = door(&self.vfs, &self.shares, 2);
         Self { door, ..self }
     }
 
@@ -80,10 +65,9 @@ impl Default for World {
     }
 }
 
-fn door(vfs: &Arc<Model>, shares: &Arc<Shares>, records: &Arc<Records>, start: u64) -> Arc<Door> {
-    let journal = Some(Arc::clone(records) as Arc<dyn ReplyJournal>);
-    let options = DoorOptions { secret: SECRET, start, manage_gids: None, journal };
-    Door::new(Arc::clone(vfs) as Arc<dyn Vfs>, Arc::clone(shares), options)
+fn door(vfs: &Arc<Model>, shares: &Arc<Shares>, start: u64) -> Arc<Door> {
+    let options = DoorOptions { secret: SECRET, start, manage_gids: None };
+    Door::new(Arc::clone(vfs) as Arc<dyn Vfs>, Arc::clone(shares), options).expect("the model keeps receipts")
 }
 
 pub fn handle(share: u32, ino: Ino) -> Bytes {
@@ -196,6 +180,7 @@ pub fn opaque(input: &mut Decoder) -> Bytes {
 pub struct Fattr {
     pub kind: u32,
     pub mode: u32,
+    pub nlink: u32,
     pub uid: u32,
     pub size: u64,
     pub fileid: u64,
@@ -204,12 +189,12 @@ pub struct Fattr {
 
 pub fn fattr(input: &mut Decoder) -> Fattr {
     let mut word = || number(input);
-    let (kind, mode, _nlink, uid, _gid) = (word(), word(), word(), word(), word());
+    let (kind, mode, nlink, uid, _gid) = (word(), word(), word(), word(), word());
     let size = input.u64().expect("size");
     input.fixed::<24>().expect("used, rdev, fsid");
     let fileid = input.u64().expect("fileid");
     input.fixed::<16>().expect("atime, mtime");
-    Fattr { kind, mode, uid, size, fileid, ctime: (number(input), number(input)) }
+    Fattr { kind, mode, nlink, uid, size, fileid, ctime: (number(input), number(input)) }
 }
 
 pub fn post_op(input: &mut Decoder) -> Option<Fattr> {

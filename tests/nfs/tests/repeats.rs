@@ -1,10 +1,11 @@
 //! Calls that are sent again.
 
 use bytes::Bytes;
+use fs_api::Time;
 use gateway_nfs::protocol::Procedure;
-use gateway_nfs::protocol::args::CreateHow;
+use gateway_nfs::protocol::args::{CreateHow, SetAttrArgs};
 use gateway_sunrpc::xdr::Encoder;
-use tests_nfs::{Client, OK, World, created, joined, mode, number, place, root};
+use tests_nfs::{Client, OK, World, created, fattr, flag, joined, mode, number, place, post_op, root, wcc};
 
 const NOENT: u32 = 2;
 const EXIST: u32 = 17;
@@ -58,6 +59,63 @@ fn h47_a_repeat_gets_the_first_reply_also_after_a_restart() {
     let mut other = world.client(0);
     other.peer.set_port(902);
     assert_eq!(status(&other, 3, *procedure, args), NOENT, "another port is another client");
+}
+
+#[test]
+fn h47_replies_after_a_restart_have_handles_and_attributes_where_they_still_are() {
+    let world = World::new();
+    let client = world.client(0);
+    let (_, file) = client.create(&root(), b"f", CreateHow::Guarded(mode(0o644)));
+    let guard = {
+        let mut reply = client.call(Procedure::GetAttr, |out| out.opaque(&file));
+        assert_eq!(number(&mut reply), OK);
+        let (secs, nanos) = fattr(&mut reply).ctime;
+        Time { secs: i64::from(secs), nanos }
+    };
+    let node = bytes(|out| {
+        place(&root(), b"pipe").encode(out);
+        out.u32(7);
+        mode(0o600).encode(out);
+    });
+    let symlink = bytes(|out| {
+        place(&root(), b"s").encode(out);
+        mode(0o777).encode(out);
+        out.opaque(b"target");
+    });
+    let link = bytes(|out| {
+        out.opaque(&file);
+        place(&root(), b"linked").encode(out);
+    });
+    let set = bytes(|out| {
+        SetAttrArgs { object: file.clone(), attributes: mode(0o640), guard: Some(Some(guard)) }.encode(out);
+    });
+    let failing = bytes(|out| place(&root(), b"nothing").encode(out));
+
+    let made = [(1, Procedure::MkNod, &node), (2, Procedure::SymLink, &symlink)];
+    let first = made.map(|(xid, procedure, args)| created(client.send(xid, procedure, args.clone()).expect("a reply")));
+    assert_eq!(status(&client, 3, Procedure::SetAttr, &set), OK, "the guard holds");
+    assert_eq!(status(&client, 4, Procedure::Link, &link), OK);
+    assert_eq!(status(&client, 5, Procedure::Remove, &failing), NOENT);
+
+    let world = world.restarted();
+    let client = world.client(0);
+    let again = made.map(|(xid, procedure, args)| created(client.send(xid, procedure, args.clone()).expect("a reply")));
+    assert_eq!(again, first);
+    let mut reply = client.send(3, Procedure::SetAttr, set.clone()).expect("a reply");
+    assert_eq!(number(&mut reply), OK, "the guard holds no more, and is not asked");
+    let (before, after) = wcc(&mut reply);
+    assert!(!before && after.is_some_and(|attr| attr.mode == 0o640));
+    let mut reply = client.send(4, Procedure::Link, link.clone()).expect("a reply");
+    assert_eq!(number(&mut reply), OK);
+    assert!(post_op(&mut reply).is_some_and(|attr| attr.nlink == 2));
+    assert_eq!(status(&client, 5, Procedure::Remove, &failing), NOENT, "a failure is found anew");
+
+    // What has its name no more is told as carried out all the same.
+    assert_eq!(status(&client, 6, Procedure::Remove, &bytes(|out| place(&root(), b"s").encode(out))), OK);
+    let world = world.restarted();
+    let mut reply = world.client(0).send(2, Procedure::SymLink, symlink).expect("a reply");
+    assert_eq!((number(&mut reply), flag(&mut reply), post_op(&mut reply)), (OK, false, None));
+    assert!(wcc(&mut reply).1.is_some(), "the directory is there");
 }
 
 #[test]

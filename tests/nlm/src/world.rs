@@ -120,8 +120,8 @@ async fn start(
     clock: &ManualClock,
     env: &Env,
 ) -> Arc<NlmDoor> {
-    let nfs_options = DoorOptions { secret: SECRET, start: 1, manage_gids: None, journal: None };
-    let nfs = Door::new(Arc::clone(vfs), Arc::clone(shares), nfs_options);
+    let nfs_options = DoorOptions { secret: SECRET, start: 1, manage_gids: None };
+    let nfs = Door::new(Arc::clone(vfs), Arc::clone(shares), nfs_options).expect("it reads receipts");
     let hooks = Hooks { clock: Arc::new(clock.clone()) as Arc<dyn Clock>, tasks: env.tasks.clone() };
     NlmDoor::start(Arc::clone(vfs), nfs, store, options, hooks).await.expect("the door starts")
 }

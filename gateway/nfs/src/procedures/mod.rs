@@ -6,4 +6,5 @@ pub(crate) mod data;
 pub(crate) mod directories;
 pub(crate) mod names;
 pub(crate) mod remove;
+pub(crate) mod repeats;
 pub(crate) mod system;

@@ -98,7 +98,7 @@ pub(crate) async fn rename(request: &Request, mut args: Decoder) -> Parsed<Body>
     Ok(two_wcc(Some(&source), status, &source_wcc, &target_wcc))
 }
 
-fn two_wcc(object: Option<&Object>, status: Status, first: &Wcc, second: &Wcc) -> Body {
+pub(crate) fn two_wcc(object: Option<&Object>, status: Status, first: &Wcc, second: &Wcc) -> Body {
     let mut reply = Reply::new(status);
     match object {
         Some(object) => {
@@ -128,13 +128,7 @@ pub(crate) async fn link(request: &Request, mut args: Decoder) -> Parsed<Body> {
     };
     let (file, dir, before) = match both.await {
         Ok(both) => both,
-        Err(status) => {
-            let mut reply = Reply::new(status);
-            for _ in 0..3 {
-                reply.0.bool(false);
-            }
-            return Ok(reply.finish());
-        }
+        Err(status) => return Ok(Reply::failed_link(status)),
     };
     let linked = request.vfs().link(&dir.change(), file.ino, dir.ino, &place.name).await.map_err(Status::from);
     let status = linked.err().unwrap_or(Status::Ok);

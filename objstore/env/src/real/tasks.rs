@@ -1,7 +1,7 @@
 //! Tasks on a tokio runtime.
 
 use objstore_base::BoxFuture;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::{JoinError, JoinHandle};
 use tracing::Instrument;
 
@@ -53,6 +53,16 @@ impl Tasks for TokioTasks {
                 resume(error).await;
             }
         })
+    }
+
+    fn blocking_here(&self, work: Box<dyn FnOnce() + Send + 'static>) -> BoxFuture<'static, ()> {
+        match Handle::try_current() {
+            // Its other tasks move to another thread first.
+            Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
+                Box::pin(async move { tokio::task::block_in_place(work) })
+            }
+            _ => self.blocking(work),
+        }
     }
 }
 

@@ -53,6 +53,10 @@ impl Tasks for SimTasks {
         Box::new(SimTask(self.runtime.spawn(task)))
     }
 
+    fn blocking_here(&self, work: Box<dyn FnOnce() + Send + 'static>) -> BoxFuture<'static, ()> {
+        self.blocking(work)
+    }
+
     fn blocking(&self, work: Box<dyn FnOnce() + Send + 'static>) -> BoxFuture<'static, ()> {
         let yields = self.rng.below(YIELDS_MAX + 1);
         let latency = self.latency.clone();
