@@ -1,13 +1,12 @@
 //! The use of projects counted again (I6), and whether every inode counts where it lies.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::ControlFlow;
 
 use fs_api::Ino;
-use fs_meta::{Column, Direction, MetaRead};
+use fs_meta::MetaRead;
 use objstore_base::Result;
 
-use super::records::{Key, PREFIX, PREFIX_END, ProjectId, ProjectRecord, key_of};
+use super::records::{Key, ProjectId, ProjectRecord, stored};
 use crate::records::Inode;
 use crate::system;
 
@@ -30,7 +29,7 @@ impl Recount {
     /// # Errors
     /// `Corrupt` where a record cannot be read.
     pub(crate) fn of(read: &dyn MetaRead, inodes: &HashMap<Ino, Inode>) -> Result<Self> {
-        let mut sums = Self::stored(read)?;
+        let mut sums = Self::known(read)?;
         for inode in inodes.values().filter(|inode| inode.project != ProjectId::NONE) {
             let sum = sums.entry(inode.project).or_default();
             sum.counted.0 = sum.counted.0.saturating_add_unsigned(inode.allocated);
@@ -39,21 +38,9 @@ impl Recount {
         Ok(Self(sums))
     }
 
-    fn stored(read: &dyn MetaRead) -> Result<BTreeMap<ProjectId, Sum>> {
-        let (mut keys, mut bad) = (Vec::new(), None);
-        read.scan(Column::System, PREFIX..PREFIX_END, Direction::Forward, &mut |key, value| {
-            match key_of(key) {
-                Ok(Some(key)) => keys.push((key, value.to_vec())),
-                Ok(None) => {}
-                Err(error) => bad = Some(error),
-            }
-            if bad.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        if let Some(error) = bad {
-            return Err(error);
-        }
+    fn known(read: &dyn MetaRead) -> Result<BTreeMap<ProjectId, Sum>> {
         let mut sums: BTreeMap<ProjectId, Sum> = BTreeMap::new();
-        for (key, value) in keys {
+        for (key, value) in stored(read)? {
             let (Key::Record(id) | Key::Bytes(id) | Key::Inodes(id) | Key::Counting(id)) = key;
             let sum = sums.entry(id).or_default();
             match key {

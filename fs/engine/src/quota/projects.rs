@@ -1,15 +1,14 @@
 //! [`Projects`]: all projects of the store, and what a change takes of them.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use fs_meta::{Column, Direction, MetaRead};
+use fs_meta::{Column, MetaRead};
 use objstore_base::{Error, ErrorKind, Result};
 use parking_lot::{Mutex, RwLock};
 
 use super::project::Project;
-use super::records::{Key, PREFIX, PREFIX_END, ProjectId, ProjectRecord, key_of};
+use super::records::{Key, ProjectId, ProjectRecord, stored};
 use super::walk::Walk;
 use crate::records::Inode;
 use crate::system;
@@ -59,25 +58,15 @@ impl Drop for Taken {
 }
 
 impl Projects {
+    /// All projects that the index has.
+    ///
+    /// # Errors
+    /// `Corrupt` where a record cannot be read.
     pub(crate) fn load(read: &dyn MetaRead) -> Result<Self> {
-        let mut records = Vec::new();
-        let mut bad = None;
-        read.scan(Column::System, PREFIX..PREFIX_END, Direction::Forward, &mut |key, value| {
-            match key_of(key).and_then(|key| Ok((key, value))) {
-                Ok((Some(Key::Record(project)), value)) => match ProjectRecord::decode(value) {
-                    Ok(record) => records.push((project, record)),
-                    Err(error) => bad = Some(error.entity(project)),
-                },
-                Ok(_) => {}
-                Err(error) => bad = Some(error),
-            }
-            if bad.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        if let Some(error) = bad {
-            return Err(error);
-        }
         let projects = Self::default();
-        for (project, record) in records {
+        for (key, value) in stored(read)? {
+            let Key::Record(project) = key else { continue };
+            let record = ProjectRecord::decode(&value).map_err(|error| error.entity(project))?;
             let bytes = system::counter(read, &Key::Bytes(project).encode())?;
             let inodes = system::counter(read, &Key::Inodes(project).encode())?;
             let counting = read.get(Column::System, &Key::Counting(project).encode())?.is_some();

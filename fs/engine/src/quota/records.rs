@@ -1,9 +1,10 @@
 //! Numbers of projects, and what the `System` column keeps of them; see FORMAT.md.
 
 use std::fmt;
+use std::ops::ControlFlow;
 
 use fs_api::Ino;
-use fs_meta::{Batch, Column, MetaRead};
+use fs_meta::{Batch, Column, Direction, MetaRead};
 use objstore_base::{Error, Result};
 
 use super::limit::QuotaLimits;
@@ -14,9 +15,9 @@ const FLAG_BYTES: u8 = 1;
 const FLAG_INODES: u8 = 2;
 
 /// Before the number and the kind, in the key.
-pub(super) const PREFIX: &[u8] = b"quota/";
+const PREFIX: &[u8] = b"quota/";
 /// Behind all keys with the prefix.
-pub(super) const PREFIX_END: &[u8] = b"quota0";
+const PREFIX_END: &[u8] = b"quota0";
 /// The first number that was never given out, u32.
 const NEXT: &[u8] = b"quota-next";
 /// Number and kind.
@@ -74,7 +75,7 @@ impl Key {
 ///
 /// # Errors
 /// `Corrupt` where it begins as one and is none.
-pub(crate) fn key_of(key: &[u8]) -> Result<Option<Key>> {
+fn key_of(key: &[u8]) -> Result<Option<Key>> {
     let Some(rest) = key.strip_prefix(PREFIX) else { return Ok(None) };
     let bad = || Error::corrupt("read quota", format!("{key:02x?} is no key of a project"));
     let Some((number, [kind])) = rest.split_first_chunk() else { return Err(bad()) };
@@ -90,6 +91,25 @@ pub(crate) fn key_of(key: &[u8]) -> Result<Option<Key>> {
 
 pub(crate) fn is_counter(key: &[u8]) -> Result<bool> {
     Ok(matches!(key_of(key)?, Some(Key::Bytes(_) | Key::Inodes(_))))
+}
+
+/// All that the index keeps of projects.
+///
+/// # Errors
+/// `Corrupt` where a key cannot be read.
+pub(super) fn stored(read: &dyn MetaRead) -> Result<Vec<(Key, Vec<u8>)>> {
+    let (mut found, mut bad) = (Vec::new(), None);
+    read.scan(Column::System, PREFIX..PREFIX_END, Direction::Forward, &mut |key, value| match key_of(key) {
+        Ok(key) => {
+            found.extend(key.map(|key| (key, value.to_vec())));
+            ControlFlow::Continue(())
+        }
+        Err(error) => {
+            bad = Some(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    bad.map_or(Ok(found), Err)
 }
 
 /// Where a project lies and what it may take.

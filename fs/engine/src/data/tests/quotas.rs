@@ -1,7 +1,7 @@
 //! Quotas: what is refused, what is not, and that the use is exact.
 
 use fs_api::{FallocateMode, Ino, NewNode, ROOT_INO, RenameMode, Target, Vfs};
-use fs_meta::{Column, MetaRead};
+use fs_meta::Column;
 use objstore_base::ErrorKind::{CrossDevice, InvalidArgument, NotFound, QuotaExceeded};
 
 use super::world::{World, noise};
