@@ -1,5 +1,7 @@
 //! Quotas: what is refused, what is not, and that the use is exact.
 
+use std::sync::atomic::Ordering;
+
 use fs_api::{FallocateMode, Ino, NewNode, ROOT_INO, RenameMode, Target, Vfs};
 use fs_meta::Column;
 use objstore_base::ErrorKind::{CrossDevice, InvalidArgument, NotFound, QuotaExceeded};
@@ -346,4 +348,19 @@ fn a_handle_that_appends_is_bound_too() {
         [Ok(3), Err(QuotaExceeded), Ok(2), Err(QuotaExceeded)]
     );
     assert_eq!(world.read(file, 0, 10), b"12345");
+}
+
+#[test]
+fn what_the_journal_does_not_take_is_not_taken_from_the_quota() {
+    let (world, broken) = World::breaking(&["engine.gather.store", "journal.payload.before"]);
+    let directory = limited(&world, "d", Some(MIB), Some(10));
+    let (small, large) = (world.file(directory, "small"), world.file(directory, "large"));
+    world.write(small, 0, &noise(1, 5000));
+    world.sync();
+    broken.store(true, Ordering::SeqCst);
+    world.write(small, 5000, &noise(1, 5000));
+    world.runtime.block_on(world.engine.sync(&world.cx())).expect_err("it cannot be stored");
+    assert!(world.try_write(large, 0, &noise(2, 100_000)).is_err(), "the disk of the journal fails");
+    let quota = world.quota(directory);
+    assert_eq!((quota.bytes, quota.inodes), (10_000, 3), "what is gathered is still to come");
 }
