@@ -115,6 +115,10 @@ fn a_file_with_names_inside_and_outside_counts_for_the_quota_that_saw_it_first()
     assert_eq!((world.quota(a).bytes, world.quota(a).inodes, world.quota(b).bytes), (5, 2, 0));
     assert_eq!(world.try_write(file, 5, b"6"), Err(QuotaExceeded), "under any name");
     world.rename((ROOT_INO, "fourth"), (ROOT_INO, "fifth"), RenameMode::Replace).expect("where it is, it may move");
+    world.file(a, "other");
+    let swapped = world.rename((ROOT_INO, "fifth"), (a, "other"), RenameMode::Exchange);
+    assert_eq!(swapped, Err(CrossDevice), "what comes out in exchange would leave");
+    world.unlink_in(a, "other").expect("unlinked");
     world.rename((ROOT_INO, "fifth"), (a, "fifth"), RenameMode::Replace).expect("and to where it counts");
     assert_eq!(world.rename((b, "third"), (ROOT_INO, "third"), RenameMode::Replace), Err(CrossDevice));
     world.check();
