@@ -205,7 +205,8 @@ pub trait Vfs: Send + Sync {
 
     // The whole --------------------------------------------------------------------------------------------------
 
-    fn statfs<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<StatFs>>;
+    /// The space of the whole; where `ino` lies under a quota, what that leaves of it.
+    fn statfs<'a>(&'a self, cx: &'a Context, ino: Ino) -> BoxFuture<'a, Result<StatFs>>;
 
     /// # Durability
     /// D2 for everything completed before the call (`syncfs`).

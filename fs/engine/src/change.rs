@@ -7,6 +7,7 @@ use fs_meta::{Batch, Column};
 
 use crate::data::Edit;
 use crate::keys;
+use crate::quota::{Charge, Growth, Key, ProjectId};
 use crate::receipts;
 use crate::records::{Dentry, Inode, OrderEntry};
 use crate::system;
@@ -18,6 +19,9 @@ pub(crate) struct Change {
     pub(crate) edits: Vec<Edit>,
     pub(crate) inodes: i64,
     pub(crate) bytes: i64,
+    /// What it takes of the quotas of its inodes, and whether that may be refused.
+    pub(crate) charges: Vec<Charge>,
+    pub(crate) growth: Growth,
     /// The door that it was asked for through.
     pub(crate) door: Option<DoorId>,
     requests: Vec<u64>,
@@ -92,6 +96,8 @@ impl Change {
             edits: Vec::new(),
             inodes: 0,
             bytes: 0,
+            charges: Vec::new(),
+            growth: Growth::default(),
             door: None,
             requests: Vec::new(),
             request: [0],
@@ -138,13 +144,22 @@ impl Change {
     pub(crate) fn add_inode(&mut self, inode: &Inode) {
         self.put_inode(inode);
         self.count_inodes(1);
+        self.charge(inode.project, 0, 1);
     }
 
-    /// Removes the record of `ino`. Its bytes and attributes are the caller's.
-    pub(crate) fn delete_inode(&mut self, ino: Ino) {
-        self.batch.delete(Column::Inode, &keys::inode(ino));
-        self.effects.push(Effect::InodeGone(ino));
+    /// Stores the inode, which is there already, as the first record with its project.
+    pub(crate) fn adopt(&mut self, inode: &Inode) {
+        self.put_inode(inode);
+        self.charge(inode.project, i64::try_from(inode.allocated).unwrap_or(i64::MAX), 1);
+    }
+
+    /// Removes the record of `inode`, with all that it counts for its project: extents that are left go as nobody's.
+    /// Bytes and attributes are the caller's.
+    pub(crate) fn delete_inode(&mut self, inode: &Inode) {
+        self.batch.delete(Column::Inode, &keys::inode(inode.ino));
+        self.effects.push(Effect::InodeGone(inode.ino));
         self.count_inodes(-1);
+        self.charge(inode.project, i64::try_from(inode.allocated).map_or(i64::MIN, |bytes| -bytes), -1);
     }
 
     /// Makes `name` lead to `dentry`, replacing the entry `before` if there is one.
@@ -178,11 +193,53 @@ impl Change {
         self.inodes += delta;
     }
 
-    /// Adds to the bytes that files occupy in this store, for `statfs` and `status`.
-    pub(crate) fn count_bytes(&mut self, delta: i64) {
+    /// Adds to the bytes of the extents of `inode`, whose record says the same.
+    pub(crate) fn count_bytes(&mut self, inode: &Inode, delta: i64) {
+        self.count_nobodys_bytes(delta);
+        self.charge(inode.project, delta, 0);
+    }
+
+    /// Adds to the bytes that files occupy in this store, for `statfs` and `status`: of an inode whose record goes in
+    /// this change or has gone.
+    pub(crate) fn count_nobodys_bytes(&mut self, delta: i64) {
         if delta != 0 {
             self.batch.add(Column::System, system::BYTES, delta);
             self.bytes += delta;
+        }
+    }
+
+    /// The change makes what `bytes` of the project of `inode` were reserved for.
+    pub(crate) fn redeem(&mut self, inode: &Inode, bytes: u64) {
+        self.note_charge(Charge {
+            project: inode.project,
+            bytes: i64::try_from(bytes).map_or(i64::MIN, |bytes| -bytes),
+            inodes: 0,
+        });
+    }
+
+    fn charge(&mut self, project: ProjectId, bytes: i64, inodes: i64) {
+        if project == ProjectId::NONE {
+            return;
+        }
+        for (key, delta) in [(Key::Bytes(project), bytes), (Key::Inodes(project), inodes)] {
+            if delta != 0 {
+                self.batch.add(Column::System, &key.encode(), delta);
+            }
+        }
+        self.note_charge(Charge { project, bytes, inodes });
+    }
+
+    /// One charge for each project: what one part of the change frees, another may take.
+    fn note_charge(&mut self, charge: Charge) {
+        if charge == (Charge { project: charge.project, ..Charge::default() }) {
+            return;
+        }
+        match self.charges.iter_mut().find(|known| known.project == charge.project) {
+            Some(known) => {
+                known.bytes += charge.bytes;
+                known.inodes += charge.inodes;
+            }
+            None => self.charges.push(charge),
         }
     }
 }

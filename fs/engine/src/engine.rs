@@ -12,6 +12,9 @@
 //! memory or to the page cache, and a look into the index at most reads a cold block. The one exception is the freezing
 //! of the index, which commits under `gate` what came in since the commit just before.
 //!
+//! A change of quotas holds `setting_changes` and `projects.changes` before 1; a walk of a tree holds `projects.walks`
+//! before 2.
+//!
 //! The lease of inode numbers (`inos`) is taken before any stripe, and changes the store (4, 5) while held; so does
 //! `setting_changes`, which is taken with none of the others held.
 
@@ -36,6 +39,7 @@ use crate::index::Workers;
 use crate::keys;
 use crate::locks::LockTable;
 use crate::orphans::Orphans;
+use crate::quota::Projects;
 use crate::records::{Dentry, Inode};
 use crate::stripes::Stripes;
 use crate::system::{Counters, InoLease};
@@ -62,6 +66,7 @@ pub struct Engine {
     pub(crate) renames: Mutex<()>,
     pub(crate) gate: RwLock<()>,
     pub(crate) counters: Counters,
+    pub(crate) projects: Projects,
     pub(crate) inos: Mutex<InoLease>,
     /// One change of settings at a time: two of one name must not be applied side by side.
     pub(crate) setting_changes: Mutex<()>,
@@ -73,6 +78,9 @@ pub struct Engine {
 impl Engine {
     /// Makes `change` the next record of the journal and shows it to every reader. The caller holds the stripes of
     /// all inodes in it. Nothing is durable yet.
+    ///
+    /// # Errors
+    /// `QuotaExceeded` where it takes more than a quota allows; nothing is changed then.
     pub(crate) fn apply(&self, change: Change) -> Result<Lsn> {
         self.apply_frames(&[], change, &mut |_, _| {})
     }
@@ -86,6 +94,8 @@ impl Engine {
         build: &mut dyn FnMut(&[FrameId], &mut Batch),
     ) -> Result<Lsn> {
         self.require_agreement()?;
+        // Given back where the journal does not take the change.
+        let taken = self.projects.charge(std::mem::take(&mut change.charges), change.growth)?;
         let mut framed = Batch::new();
         let _gate = self.gate.read();
         self.encode_edits(&mut change)?;
@@ -95,6 +105,7 @@ impl Engine {
             out.extend_from_slice(change.batch.as_bytes());
             out.extend_from_slice(framed.as_bytes());
         })?;
+        taken.keep();
         change.batch.append(&framed);
         self.meta.apply(&change.batch).inspect_err(|_| self.diverged.store(true, Ordering::Relaxed))?;
         self.counters.add(change.inodes, change.bytes);

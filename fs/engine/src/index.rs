@@ -1,4 +1,4 @@
-//! Background work: flushing the index, freeing orphans, settling gathered writes.
+//! Background work: flushing the index, freeing orphans, settling gathered writes, counting trees for their quotas.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -59,6 +59,7 @@ impl Engine {
         self.spawn("index-flush", INDEX_TICK, |engine| async move { engine.flush_index_if_due().await }.boxed());
         self.spawn("gather", GATHER_TICK, |engine| async move { engine.gather_tick().await }.boxed());
         self.spawn("trim", GATHER_TICK, |engine| async move { engine.drain_trims(TRIM_BUDGET).map(drop) }.boxed());
+        self.spawn("quota-count", GATHER_TICK, |engine| async move { engine.count_projects() }.boxed());
         let engine = Arc::clone(self);
         self.run("orphans", move |mut stop| {
             async move {

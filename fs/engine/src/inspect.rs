@@ -119,6 +119,10 @@ impl Engine {
         self.inode(ino)
     }
 
+    pub(crate) async fn stat_at(&self, ino: Ino) -> Result<StatFs> {
+        self.within_quota_of(ino, self.stat_store().await?)
+    }
+
     pub(crate) async fn stat_store(&self) -> Result<StatFs> {
         let capacity = self.store.capacity().await?;
         // What is dirty has no place in the pool yet, but it will take one.

@@ -21,6 +21,7 @@ use crate::hub::Hub;
 use crate::index::Workers;
 use crate::locks::LockTable;
 use crate::orphans::Orphans;
+use crate::quota::Projects;
 use crate::records::Inode;
 use crate::stripes::Stripes;
 use crate::system::{self, Counters, InoLease};
@@ -60,6 +61,7 @@ impl Engine {
             renames: Mutex::new(()),
             gate: RwLock::new(()),
             counters: Counters::load(&*meta)?,
+            projects: Projects::load(&*meta)?,
             inos: Mutex::new(InoLease::load(&*meta)?),
             setting_changes: Mutex::new(()),
             workers: Workers::new(),

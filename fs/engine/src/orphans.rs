@@ -174,7 +174,7 @@ impl Engine {
     fn free_inode_locked(&self, inode: &Inode, change: &mut Change) -> Result<()> {
         self.free_locked(inode, change)?;
         self.delete_xattrs_locked(inode, change)?;
-        change.delete_inode(inode.ino);
+        change.delete_inode(inode);
         Ok(())
     }
 

@@ -76,6 +76,16 @@ impl Engine {
     /// `InvalidArgument` where a name or a value is too long.
     pub async fn change_settings(&self, changes: &[SettingChange]) -> Result<()> {
         let mut change = Change::background();
+        Self::put_settings(changes, &mut change)?;
+        let lsn = {
+            let _one = self.setting_changes.lock();
+            self.apply(change)?
+        };
+        self.journal.commit_async(lsn).await
+    }
+
+    /// Puts `changes` into `change`, which is applied with `setting_changes` held.
+    pub(crate) fn put_settings(changes: &[SettingChange], change: &mut Change) -> Result<()> {
         for SettingChange { name, value } in changes {
             match value {
                 Some(value) if value.len() > VALUE_BYTES_MAX => {
@@ -85,11 +95,7 @@ impl Engine {
                 None => change.batch.delete(Column::System, &key(name)?),
             }
         }
-        let lsn = {
-            let _one = self.setting_changes.lock();
-            self.apply(change)?
-        };
-        self.journal.commit_async(lsn).await
+        Ok(())
     }
 }
 

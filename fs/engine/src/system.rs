@@ -19,7 +19,10 @@ const TIMELINE: &[u8] = b"timeline";
 /// First inode number not leased, u64.
 const INO_LEASED: &[u8] = b"ino-leased";
 
-const FORMAT_VERSION: u32 = 1;
+/// With records that say which project an inode belongs to: from the first quota of a store on.
+const FORMAT_VERSION: u32 = 2;
+/// What a new store has, which a program that knows no quotas reads.
+const FORMAT_WITHOUT_QUOTAS: u32 = 1;
 /// Inode numbers per lease: a crash loses what is left of one, a record is written for each.
 const LEASE: u64 = 4096;
 
@@ -114,6 +117,10 @@ pub(crate) fn is_formatted(meta: &dyn MetaRead) -> Result<bool> {
 }
 
 pub(crate) fn put_format(batch: &mut Batch) {
+    batch.put(Column::System, FORMAT, &FORMAT_WITHOUT_QUOTAS.to_le_bytes());
+}
+
+pub(crate) fn put_format_with_quotas(batch: &mut Batch) {
     batch.put(Column::System, FORMAT, &FORMAT_VERSION.to_le_bytes());
 }
 

@@ -234,8 +234,8 @@ impl Vfs for Engine {
         self.locks.drop_owner(ino, space, owner);
     }
 
-    fn statfs<'a>(&'a self, _cx: &'a Context) -> BoxFuture<'a, Result<StatFs>> {
-        self.stat_store().boxed()
+    fn statfs<'a>(&'a self, _cx: &'a Context, ino: Ino) -> BoxFuture<'a, Result<StatFs>> {
+        self.stat_at(ino).boxed()
     }
 
     fn sync<'a>(&'a self, _cx: &'a Context) -> BoxFuture<'a, Result<()>> {

@@ -343,8 +343,8 @@ impl Vfs for Observed {
         self.inner.drop_locks(ino, space, owner);
     }
 
-    fn statfs<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<StatFs>> {
-        self.watch(cx, Subject::new(Op::Statfs, fs_api::ROOT_INO), self.inner.statfs(cx), none)
+    fn statfs<'a>(&'a self, cx: &'a Context, ino: Ino) -> BoxFuture<'a, Result<StatFs>> {
+        self.watch(cx, Subject::new(Op::Statfs, ino), self.inner.statfs(cx, ino), none)
     }
 
     fn sync<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<()>> {

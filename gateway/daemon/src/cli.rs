@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::EXIT_CODES;
 use crate::settings::parse_dirty_bytes;
-use crate::shares::{AckRule, ShareTerms, SquashRule};
+use crate::shares::{AckRule, Cap, ShareTerms, SquashRule};
 use crate::units::{Code, parse_bytes, parse_duration};
 
 /// One set of files, kept in an erasure-coded pool of drives behind a journal on local disk, mounted as a directory.
@@ -142,6 +142,12 @@ pub(crate) struct ShareTermsArgs {
     /// When a change of names or attributes is answered [default: synced].
     #[arg(long, value_enum)]
     ack: Option<AckRule>,
+    /// What may lie under the directory, through every door; `none` lifts the limit.
+    #[arg(long, value_name = "SIZE", value_parser = Cap::parse_bytes)]
+    quota: Option<Cap>,
+    /// How many files of any kind may lie there, directories included; `none` lifts the limit.
+    #[arg(long, value_name = "COUNT", value_parser = Cap::parse_count)]
+    quota_files: Option<Cap>,
 }
 
 impl From<ShareTermsArgs> for ShareTerms {
@@ -154,6 +160,8 @@ impl From<ShareTermsArgs> for ShareTerms {
             anonymous_uid: args.anonymous_uid,
             anonymous_gid: args.anonymous_gid,
             ack: args.ack,
+            quota: args.quota,
+            quota_files: args.quota_files,
         }
     }
 }

@@ -78,7 +78,7 @@ impl Door {
     pub(crate) fn space(&self, request: &Request, number: INodeNo, reply: ReplyStatfs) {
         let (cx, operation) = self.enter(request, "statfs", number);
         let vfs = Arc::clone(&self.vfs);
-        let work = async move { vfs.statfs(&cx).await };
+        let work = async move { vfs.statfs(&cx, ino(number)).await };
         self.serve(operation, reply, work, |reply, space| reply_space(reply, &space));
     }
 }

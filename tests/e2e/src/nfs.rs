@@ -82,6 +82,29 @@ impl NfsClient {
         assert_eq!(number(&mut reply), FILE_SYNC, "the promise is given");
     }
 
+    /// Status of a synced WRITE.
+    pub fn write_status(&mut self, file: &Bytes, offset: u64, data: &[u8]) -> u32 {
+        let mut reply = self.call(NFS_PROGRAM, Procedure::Write as u32, |out| {
+            out.opaque(file);
+            out.u64(offset);
+            out.u32(u32::try_from(data.len()).expect("a small write"));
+            out.u32(2);
+            out.opaque(data);
+        });
+        number(&mut reply)
+    }
+
+    /// Bytes in all and bytes left, as FSSTAT tells them at `handle`.
+    pub fn space(&mut self, handle: &Bytes) -> (u64, u64) {
+        let mut reply = self.call(NFS_PROGRAM, Procedure::FsStat as u32, |out| out.opaque(handle));
+        assert_eq!(number(&mut reply), 0, "told");
+        if reply.bool().expect("attributes") {
+            reply.fixed::<84>().expect("fattr3");
+        }
+        let mut next = || reply.u64().expect("the reply goes on");
+        (next(), next())
+    }
+
     pub fn read(&mut self, file: &Bytes, len: u32) -> Bytes {
         let mut reply = self.call(NFS_PROGRAM, Procedure::Read as u32, |out| {
             out.opaque(file);

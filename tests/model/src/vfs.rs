@@ -214,7 +214,7 @@ impl Vfs for Model {
         self.locks.drop_owner(ino, space, owner);
     }
 
-    fn statfs<'a>(&'a self, _cx: &'a Context) -> BoxFuture<'a, Result<StatFs>> {
+    fn statfs<'a>(&'a self, _cx: &'a Context, _ino: Ino) -> BoxFuture<'a, Result<StatFs>> {
         self.run(|m| {
             let used = m.state.inodes.len() as u64;
             Ok(StatFs {

@@ -23,6 +23,8 @@ pub(crate) enum Step {
     Flush,
     Compact,
     Checkpoint,
+    /// A quota on everything, which nothing reaches, or none: what is there is counted for it, and all that comes.
+    Quota(Option<u64>),
     /// Lets background work happen.
     Pass(Duration),
     JumpWall(i64),
@@ -120,7 +122,7 @@ impl Generator {
     }
 
     fn background(&self) -> Step {
-        match self.rng.below(20) {
+        match self.rng.below(22) {
             0..3 => Step::Flush,
             3..5 => Step::Compact,
             5..8 => Step::Checkpoint,
@@ -129,6 +131,7 @@ impl Generator {
             13 => Step::JumpWall(self.rng.below(14_400_000_000_000) as i64 - 7_200_000_000_000),
             14..17 => Step::Break(BadDrives::random(&self.rng), DriveFault::random(&self.rng)),
             17 | 18 => Step::Mend,
+            19 | 20 => Step::Quota(self.percent(80).then_some(1 << 50)),
             _ => Step::Restart,
         }
     }

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fs_api::{Context, Durability, FileKind, ROOT_INO, Target, Vfs};
-use fs_engine::Compaction;
+use fs_engine::{Compaction, QuotaLimits};
 use futures::FutureExt;
 use objstore_base::{ErrorKind, Result};
 use objstore_env::sim::{Effect, Fault, Ops, SimDisk, SimRng, Survival, When};
@@ -261,6 +261,12 @@ impl History {
                 let done = self.wait("checkpoint", engine.checkpoint());
                 self.background("checkpoint", done.map(|done| done.map(drop)));
             }
+            Step::Quota(bytes) => {
+                let engine = self.store.engine().clone();
+                let limits = QuotaLimits { bytes, inodes: bytes };
+                let set = self.wait("set quota", engine.set_quota(ROOT_INO, limits, &[]));
+                self.background("set quota", set.map(|set| set.map(drop)));
+            }
             Step::Pass(duration) => self.store.world().pass(duration),
             Step::JumpWall(nanos) => self.store.world().clock().jump_wall(nanos),
             Step::Break(drives, fault) => {
@@ -401,6 +407,8 @@ impl History {
                 commits.behind(self.touched.get(&key).map_or(&[], Vec::as_slice))
             }
             _ if op.durability == Durability::Synced => commits.behind(&[op.request]),
+            // A write of nothing syncs nothing, as on Linux: what was written before it may still wait.
+            Action::Write { fill, .. } if fill.len == 0 => return,
             Action::Write { via: via @ Via::Handle(_), .. } if self.model_nodes.is_sync(*via) => {
                 written.inspect(|key| self.check_owed(*key));
                 commits.behind(&[op.request])

@@ -16,6 +16,7 @@ use super::write::{checked_range, require_regular};
 use crate::change::Change;
 use crate::engine::Engine;
 use crate::handles::FileUse;
+use crate::records::Inode;
 
 const OP: &str = "allocate file space";
 
@@ -38,7 +39,7 @@ impl Engine {
                 self.require_pool_room(wanted).await?;
                 self.admit_metadata(cx, 0).await?;
             }
-            let lsn = self.fallocate_now(cx, file, range, mode)?;
+            let lsn = self.within_quota(|| self.fallocate_now(cx, file, range.clone(), mode)).await?;
             self.let_watchers_follow(cx).await;
             if file.sync {
                 self.journal.commit_async(lsn).await?;
@@ -63,6 +64,7 @@ impl Engine {
             }
             FallocateMode::PunchHole => (self.clear_range_locked(&mut inode, range.clone())?, true),
             FallocateMode::ZeroRange { keep_size } => {
+                self.require_room_to_place(&inode, &range, range.end - range.start)?;
                 let mut edit = self.clear_range_locked(&mut inode, range.clone())?;
                 edit.place(reserved(range.clone()));
                 (edit, keep_size)
@@ -72,6 +74,20 @@ impl Engine {
         let mut change = Change::new(cx);
         change.content(file.ino, range);
         self.apply_edit(&mut inode, edit, change)
+    }
+
+    /// Before `range` is cleared, maybe in several steps, for `placed` bytes that come there instead: what the quota of
+    /// `inode` would refuse in the end clears nothing.
+    pub(super) fn require_room_to_place(&self, inode: &Inode, range: &Range<u64>, placed: u64) -> Result<()> {
+        if !self.projects.is_limited(inode) {
+            return Ok(());
+        }
+        let old = overlapping(&*self.meta, inode.ino.0, range.clone())?;
+        let missing: u64 = gaps(&old, range.clone()).map(|gap| gap.end - gap.start).sum();
+        let more = placed.saturating_sub(range.end - range.start - missing);
+        self.projects.reserve(inode, more)?;
+        self.projects.release(inode, more);
+        Ok(())
     }
 
     /// Bytes of `range` that no extent covers.
@@ -87,7 +103,7 @@ fn reserved(range: Range<u64>) -> Placed {
 }
 
 /// The parts of `range` that none of `old` (ascending) covers.
-fn gaps(old: &[Placed], range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+pub(super) fn gaps(old: &[Placed], range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let mut at = range.start;
     let starts = old.iter().map(|placed| (placed.offset, placed.end())).chain([(range.end, range.end)]);
     starts.filter_map(move |(start, end)| {

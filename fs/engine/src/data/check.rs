@@ -17,6 +17,7 @@ use super::records::{
 };
 use crate::engine::Engine;
 use crate::keys;
+use crate::quota::Recount;
 use crate::records::{Dentry, Inode, OrderEntry};
 use crate::system;
 
@@ -60,6 +61,7 @@ struct Counted {
     allocated: HashMap<u64, u64>,
     uses: HashMap<FrameId, Usage>,
     trims: HashSet<u64>,
+    projects: Recount,
 }
 
 /// How extents use a frame.
@@ -149,6 +151,7 @@ impl Counted {
             Ok(())
         })?;
         self.report.inodes = self.inodes.len() as u64;
+        self.projects = Recount::of(read, &self.inodes)?;
         scan(read, Column::System, &mut |key, _| {
             if let Some(ino) = key.strip_prefix(b"trim/").and_then(|ino| ino.try_into().ok()) {
                 self.trims.insert(u64::from_be_bytes(ino));
@@ -168,8 +171,13 @@ impl Counted {
                 *self.subdirs.entry(parent).or_default() += 1;
             }
             self.report.names += 1;
-            if self.inodes.get(&dentry.ino).is_none_or(|inode| inode.kind != dentry.kind) {
+            let inode = self.inodes.get(&dentry.ino).filter(|inode| inode.kind == dentry.kind);
+            if inode.is_none() {
                 self.report.find(|| format!("a name in {parent} leads to {}, which is no such file", dentry.ino));
+            }
+            let directory = self.inodes.get(&parent).zip(inode);
+            if let Some(wrong) = directory.and_then(|(directory, inode)| self.projects.misplaced(directory, inode)) {
+                self.report.find(|| wrong);
             }
             Ok(())
         })?;
@@ -251,6 +259,7 @@ impl Counted {
                 self.report.find(|| format!("I6: {name} in the store: {counted} counted, the index says {stored}"));
             }
         }
+        self.projects.differences().into_iter().for_each(|wrong| self.report.find(|| wrong));
         Ok(())
     }
 
@@ -280,6 +289,14 @@ impl Counted {
         }
         Ok(())
     }
+}
+
+/// All inodes that `read` has.
+#[cfg(test)]
+pub(super) fn stored_inodes(read: &dyn MetaRead) -> Result<HashMap<Ino, Inode>> {
+    let mut counted = Counted::default();
+    counted.count_inodes(read)?;
+    Ok(counted.inodes)
 }
 
 /// Called per entry with key and value.

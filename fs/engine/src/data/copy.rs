@@ -38,7 +38,8 @@ impl Engine {
         async move {
             let extents = usize::try_from(len / FRAME_BYTES).unwrap_or(usize::MAX).min(self.step_extents());
             self.admit_metadata(cx, extents * EXTENT_RECORD_BYTES).await?;
-            let (copied, lsn) = self.copy_now(cx, source, source_offset, target, target_offset, len)?;
+            let copy = || self.copy_now(cx, source, source_offset, target, target_offset, len);
+            let (copied, lsn) = self.within_quota(copy).await?;
             self.let_watchers_follow(cx).await;
             if let Some(lsn) = lsn.filter(|_| target.sync) {
                 self.journal.commit_async(lsn).await?;
@@ -80,17 +81,27 @@ impl Engine {
         while done < len {
             let (step, old) = self.copy_step(source, from.start + done..from.end)?;
             let target = to.start + done..to.start + done + step;
-            let mut edit = self.clear_range_locked(&mut inode, target.clone())?;
+            let fits = self.require_room_to_place(&inode, &target, old.iter().map(|placed| placed.extent.len()).sum());
+            let mut edit = match fits.and_then(|()| self.clear_range_locked(&mut inode, target.clone())) {
+                Ok(edit) => edit,
+                // As much as there is room for; the next call hears that there is none.
+                Err(error) if error.kind() == ErrorKind::QuotaExceeded && done > 0 => break,
+                Err(error) => return Err(error),
+            };
             for placed in old {
                 edit.place(Placed { offset: placed.offset - (from.start + done) + target.start, ..placed });
             }
             self.touch_content(cx, &mut inode, target.end);
             let mut change = Change::new(cx);
             change.content(inode.ino, target);
-            lsn = Some(self.apply_edit(&mut inode, edit, change)?);
+            match self.apply_edit(&mut inode, edit, change) {
+                Ok(applied) => lsn = Some(applied),
+                Err(error) if error.kind() == ErrorKind::QuotaExceeded && done > 0 => break,
+                Err(error) => return Err(error),
+            }
             done += step;
         }
-        Ok((len, lsn))
+        Ok((done, lsn))
     }
 
     /// How many bytes of `range` the next record takes, and the data extents in them, cut to it.

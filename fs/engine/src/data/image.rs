@@ -11,7 +11,7 @@ use fs_meta::{Batch, Column};
 use objstore_base::{BlobClass, BlobId, Error, ErrorKind, Result};
 
 use super::records::SegmentKey;
-use crate::system;
+use crate::{quota, system};
 
 const PART_MAGIC: &[u8; 8] = b"TGCKPART";
 const MANIFEST_MAGIC: &[u8; 8] = b"TGCKMANI";
@@ -133,7 +133,7 @@ fn is_counter(column: Column, key: &[u8]) -> Result<bool> {
     Ok(match column {
         Column::FrameRef => true,
         Column::Segment => matches!(SegmentKey::decode(key)?, SegmentKey::Live(_)),
-        Column::System => key == system::INODES || key == system::BYTES,
+        Column::System => key == system::INODES || key == system::BYTES || quota::is_counter(key)?,
         _ => false,
     })
 }

@@ -34,6 +34,7 @@ mod recover;
 mod resize;
 mod runs;
 mod seek;
+mod settle;
 mod write;
 
 use std::sync::Arc;

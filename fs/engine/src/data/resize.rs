@@ -93,7 +93,7 @@ impl Engine {
         if size <= inode.size {
             let edit = self.cut_from_locked(inode.ino, size, change)?;
             inode.allocated = inode.allocated.saturating_add_signed(edit.allocated());
-            change.count_bytes(edit.allocated());
+            change.count_bytes(inode, edit.allocated());
             change.edit(edit);
         }
         change.content(inode.ino, size.min(inode.size)..u64::MAX);
@@ -108,7 +108,7 @@ impl Engine {
         }
         change.effects.push(Effect::GatheredGone(inode.ino));
         let edit = self.cut_from_locked(inode.ino, 0, change)?;
-        change.count_bytes(edit.allocated());
+        change.count_nobodys_bytes(edit.allocated());
         change.edit(edit);
         Ok(())
     }
@@ -156,14 +156,14 @@ impl Engine {
         if !more {
             change.batch.delete(Column::System, &trim_key(ino));
         }
-        change.count_bytes(edit.allocated());
         match self.inode_locked(ino) {
             Ok(mut inode) => {
                 inode.allocated = inode.allocated.saturating_add_signed(edit.allocated());
+                change.count_bytes(&inode, edit.allocated());
                 change.put_inode(&inode);
             }
             // The file was removed; only its extents are left.
-            Err(e) if e.kind() == ErrorKind::Stale => {}
+            Err(e) if e.kind() == ErrorKind::Stale => change.count_nobodys_bytes(edit.allocated()),
             Err(e) => return Err(e),
         }
         change.edit(edit);
@@ -192,6 +192,11 @@ impl Engine {
             }
         }
         first.map_or(Ok(!self.data.trims.is_empty()), Err)
+    }
+
+    /// Whether a truncated or removed file still has extents that go.
+    pub(crate) fn has_trims(&self) -> bool {
+        !self.data.trims.is_empty()
     }
 
     /// Finds the trims that the last run did not finish.

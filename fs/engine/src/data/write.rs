@@ -13,7 +13,7 @@ use futures::future::FutureExt;
 use objstore_base::{BoxFuture, Error, ErrorKind, Result};
 
 use super::extents::{Edit, place_frames};
-use super::gather::split_frames;
+use super::settle::split_frames;
 use crate::attrs::node;
 use crate::change::Change;
 use crate::engine::Engine;
@@ -49,7 +49,7 @@ impl Engine {
             if let Some(synced) = self.journal.pace() {
                 synced.await;
             }
-            let lsn = self.write_now(cx, file, offset, data)?;
+            let lsn = self.within_quota(|| self.write_now(cx, file, offset, data)).await?;
             self.let_watchers_follow(cx).await;
             self.relieve_gathers().await?;
             if file.sync {
@@ -105,7 +105,7 @@ impl Engine {
         let mut change = Change::new(cx);
         let allocated = edit.allocated() + data.len() as i64;
         inode.allocated = inode.allocated.saturating_add_signed(allocated);
-        change.count_bytes(allocated);
+        change.count_bytes(&inode, allocated);
         change.put_inode(&inode);
         change.edit(edit);
         change.content(inode.ino, range);
@@ -115,7 +115,7 @@ impl Engine {
     /// Applies `edit`, which names no new bytes, together with the record of its inode.
     pub(crate) fn apply_edit(&self, inode: &mut Inode, edit: Edit, mut change: Change) -> Result<Lsn> {
         inode.allocated = inode.allocated.saturating_add_signed(edit.allocated());
-        change.count_bytes(edit.allocated());
+        change.count_bytes(inode, edit.allocated());
         change.put_inode(inode);
         change.edit(edit);
         self.apply(change)

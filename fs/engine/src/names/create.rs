@@ -31,7 +31,8 @@ impl Engine {
     ) -> Result<Created> {
         self.admit_metadata(cx, name.len()).await?;
         loop {
-            match self.create_or_find(cx, parent, name, mode, umask, flags, exclusive)? {
+            let create = || self.create_or_find(cx, parent, name, mode, umask, flags, exclusive);
+            match self.within_quota(create).await? {
                 Step::Made(created, lsn) => {
                     self.settle(cx, lsn).await?;
                     return Ok(created);

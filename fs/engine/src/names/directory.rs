@@ -18,6 +18,16 @@ pub(super) fn require_alive(op: &'static str, directory: &Inode) -> Result<()> {
     Ok(())
 }
 
+/// # Errors
+/// `CrossDevice` where `inode` counts for another quota than what is made in `directory`: it would be taken there without
+/// having been counted. Programs that move files copy them then.
+pub(super) fn require_same_project(op: &'static str, inode: &Inode, directory: &Inode) -> Result<()> {
+    if inode.project == directory.project {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::CrossDevice, op).entity(inode.ino).context("a quota begins or ends between the two"))
+}
+
 /// Adds `name` to `directory`, which the caller touches and stores afterwards.
 pub(super) fn add_name(directory: &mut Inode, name: &[u8], ino: Ino, kind: FileKind, change: &mut Change) {
     let dentry = Dentry { ino, kind, cookie: directory.next_cookie };

@@ -4,7 +4,7 @@ use fs_api::{Attr, Context, Ino, LINKS_MAX};
 use objstore_base::{Error, ErrorKind, Result};
 
 use super::check_name;
-use super::directory::{add_name, require_alive};
+use super::directory::{add_name, require_alive, require_same_project};
 use crate::change::Change;
 use crate::engine::Engine;
 
@@ -32,6 +32,7 @@ impl Engine {
             if inode.nlink >= LINKS_MAX {
                 return Err(Error::new(ErrorKind::TooManyLinks, OP));
             }
+            require_same_project(OP, &inode, &directory)?;
             let now = self.now();
             let mut change = Change::new(cx);
             inode.nlink += 1;

@@ -1,5 +1,6 @@
 //! Making a node under a free name.
 
+use cache_journal::Lsn;
 use fs_api::{Attr, Context, FileKind, Ino, NewNode, SYMLINK_BYTES_MAX, SetAttr};
 use objstore_base::{Error, ErrorKind, Result};
 
@@ -25,29 +26,42 @@ impl Engine {
     ) -> Result<Attr> {
         check_node(&node)?;
         self.admit_metadata(cx, name.len()).await?;
-        let ino = self.new_ino()?;
-        let (attr, lsn) = {
-            let _stripes = self.stripes.write([parent, ino]);
-            let mut directory = self.directory_locked(OP, parent)?;
-            check_name(OP, name, ErrorKind::Exists)?;
-            // Who may not search the directory does not learn that the name is taken.
-            self.require_search(cx, &directory)?;
-            if self.dentry_locked(parent, name)?.is_some() {
-                return Err(Error::new(ErrorKind::Exists, OP));
-            }
-            require_alive(OP, &directory)?;
-            self.require_make(cx, &directory, Some(&node))?;
-            let mut change = Change::new(cx);
-            let mut inode = self.new_node(cx, &directory, ino, node, mode, umask, &mut change)?;
-            self.set_first(cx, &mut inode, &set)?;
-            change.add_inode(&inode);
-            add_name(&mut directory, name, ino, inode.kind, &mut change);
-            directory.touch_mtime(self.now());
-            change.put_inode(&directory);
-            (inode.attr(), self.apply(change)?)
-        };
+        let make = || self.make_now(cx, parent, name, node.clone(), mode, umask, &set);
+        let (attr, lsn) = self.within_quota(make).await?;
         self.settle(cx, lsn).await?;
         Ok(attr)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all of mknod(2) and of setattr")]
+    fn make_now(
+        &self,
+        cx: &Context,
+        parent: Ino,
+        name: &[u8],
+        node: NewNode,
+        mode: u32,
+        umask: u32,
+        set: &SetAttr,
+    ) -> Result<(Attr, Lsn)> {
+        let ino = self.new_ino()?;
+        let _stripes = self.stripes.write([parent, ino]);
+        let mut directory = self.directory_locked(OP, parent)?;
+        check_name(OP, name, ErrorKind::Exists)?;
+        // Who may not search the directory does not learn that the name is taken.
+        self.require_search(cx, &directory)?;
+        if self.dentry_locked(parent, name)?.is_some() {
+            return Err(Error::new(ErrorKind::Exists, OP));
+        }
+        require_alive(OP, &directory)?;
+        self.require_make(cx, &directory, Some(&node))?;
+        let mut change = Change::new(cx);
+        let mut inode = self.new_node(cx, &directory, ino, node, mode, umask, &mut change)?;
+        self.set_first(cx, &mut inode, set)?;
+        change.add_inode(&inode);
+        add_name(&mut directory, name, ino, inode.kind, &mut change);
+        directory.touch_mtime(self.now());
+        change.put_inode(&directory);
+        Ok((inode.attr(), self.apply(change)?))
     }
 
     /// A new inode for `node` in `directory`: owner, group, mode and ACLs as they are inherited, these in `change`. The
@@ -72,6 +86,7 @@ impl Engine {
             NewNode::CharDevice(rdev) | NewNode::BlockDevice(rdev) => inode.rdev = rdev,
             NewNode::Regular | NewNode::Fifo | NewNode::Socket => {}
         }
+        inode.project = directory.project;
         Self::put_inherited(&mut inode, &inherited, change);
         Ok(inode)
     }

@@ -4,7 +4,7 @@ use fs_access::Victim;
 use fs_api::{Context, Ino, ROOT_INO, RenameMode, Time};
 use objstore_base::{Error, ErrorKind, Result};
 
-use super::directory::{add_name, remove_name, replace_name, require_alive};
+use super::directory::{add_name, remove_name, replace_name, require_alive, require_same_project};
 use super::{check_length, check_special};
 use crate::change::Change;
 use crate::engine::Engine;
@@ -126,7 +126,7 @@ impl Engine {
     }
 
     /// Whether `ancestor` is `ino` or above it. The caller holds `renames`, so the answer stays true.
-    fn is_above(&self, ancestor: Ino, mut ino: Ino) -> Result<bool> {
+    pub(crate) fn is_above(&self, ancestor: Ino, mut ino: Ino) -> Result<bool> {
         while ino != ancestor {
             if ino == ROOT_INO {
                 return Ok(false);
@@ -224,9 +224,22 @@ impl<'a> Rename<'a> {
                 engine.require(cx, inode, fs_access::WRITE)?;
             }
         }
+        self.require_same_project(&self.source, self.new_directory())?;
+        if let Some(target) = self.target.as_ref().filter(|_| exchange) {
+            self.require_same_project(target, &self.directory)?;
+        }
         if !exchange && self.target.as_ref().is_some_and(|target| target.entries > 0) {
             return Err(Error::new(ErrorKind::NotEmpty, OP));
         }
+        Ok(())
+    }
+
+    /// What moves between directories of one project changes no account, whatever it counts for itself.
+    fn require_same_project(&self, moved: &Inode, into: &Inode) -> Result<()> {
+        if self.directory.project != self.new_directory().project {
+            require_same_project(OP, moved, into)?;
+        }
+        self.engine.projects.note_move(moved, into);
         Ok(())
     }
 

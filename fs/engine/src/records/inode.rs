@@ -6,10 +6,14 @@ use fs_api::{Attr, FileKind, Ino, SYMLINK_BYTES_MAX, Time};
 use objstore_base::Result;
 
 use super::Cursor;
+use crate::quota::ProjectId;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// An inode of no project: the record ends as it did before there were any.
+const VERSION_WITHOUT_PROJECT: u8 = 1;
 /// Version, kind, flags; five numbers of 4 bytes, seven of 8, four times of 12.
 const FIXED_BYTES: usize = 3 + 5 * 4 + 7 * 8 + 4 * 12;
+const PROJECT_BYTES: usize = 4;
 
 const FLAG_ACCESS_ACL: u8 = 1;
 const FLAG_DEFAULT_ACL: u8 = 2;
@@ -49,6 +53,8 @@ pub struct Inode {
     pub has_access_acl: bool,
     /// An extended attribute holds a default ACL.
     pub has_default_acl: bool,
+    /// Whose quota it counts for.
+    pub project: ProjectId,
     /// Of a symlink: its target; empty for everything else.
     pub target: Arc<[u8]>,
 }
@@ -80,6 +86,7 @@ impl Inode {
             xattrs: 0,
             has_access_acl: false,
             has_default_acl: false,
+            project: ProjectId::NONE,
             target: Arc::from([]),
         }
     }
@@ -131,10 +138,11 @@ impl Inode {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(FIXED_BYTES + self.target.len());
+        let mut out = Vec::with_capacity(FIXED_BYTES + PROJECT_BYTES + self.target.len());
+        let version = if self.project == ProjectId::NONE { VERSION_WITHOUT_PROJECT } else { VERSION };
         let flags = if self.has_access_acl { FLAG_ACCESS_ACL } else { 0 }
             | if self.has_default_acl { FLAG_DEFAULT_ACL } else { 0 };
-        out.extend_from_slice(&[VERSION, self.kind as u8, flags]);
+        out.extend_from_slice(&[version, self.kind as u8, flags]);
         for n in [self.mode, self.nlink, self.uid, self.gid, self.xattrs] {
             out.extend_from_slice(&n.to_le_bytes());
         }
@@ -146,12 +154,15 @@ impl Inode {
             out.extend_from_slice(&t.nanos.to_le_bytes());
         }
         debug_assert_eq!(out.len(), FIXED_BYTES);
+        if version == VERSION {
+            out.extend_from_slice(&self.project.0.to_le_bytes());
+        }
         out.extend_from_slice(&self.target);
         out
     }
 
     pub(crate) fn decode(ino: Ino, value: &[u8]) -> Result<Self> {
-        let (mut c, _) = Cursor::new("decode inode record", value, VERSION)?;
+        let (mut c, version) = Cursor::new("decode inode record", value, VERSION)?;
         let kind = FileKind::from_tag(c.u8()?).ok_or_else(|| c.bad("unknown kind"))?;
         let flags = c.u8()?;
         let inode = Self {
@@ -175,6 +186,7 @@ impl Inode {
             mtime: time(&mut c)?,
             ctime: time(&mut c)?,
             btime: time(&mut c)?,
+            project: if version == VERSION_WITHOUT_PROJECT { ProjectId::NONE } else { ProjectId(c.u32()?) },
             target: Arc::from(c.rest()),
         };
         if inode.target.len() > SYMLINK_BYTES_MAX {
@@ -207,21 +219,32 @@ mod tests {
 
     #[test]
     fn a_record_round_trips_and_refuses_every_truncation() {
-        let inode = link();
-        let value = inode.encode();
-        assert_eq!(Inode::decode(Ino(9), &value).ok(), Some(inode));
-        for end in 0..FIXED_BYTES {
-            assert!(Inode::decode(Ino(9), &value[..end]).is_err(), "{end} bytes");
+        for (project, bytes) in [(ProjectId::NONE, FIXED_BYTES), (ProjectId(7), FIXED_BYTES + PROJECT_BYTES)] {
+            let inode = Inode { project, ..link() };
+            let value = inode.encode();
+            assert_eq!(Inode::decode(Ino(9), &value).ok(), Some(inode));
+            for end in 0..bytes {
+                assert!(Inode::decode(Ino(9), &value[..end]).is_err(), "{end} bytes");
+            }
         }
     }
 
     #[test]
-    fn the_record_stays_as_it_is_written_down() {
+    fn the_records_stay_as_they_are_written_down() {
         let golden = "010302ff090000010000000100000002000000070000000100000000000000020000000000000003000000000000\
             00ffffffffffffffff040000000000000005000000000000000600000000000000fdffffffffffffffffc99a3bfdffffffffffffff\
             ffc99a3bfdffffffffffffffffc99a3bfdffffffffffffffffc99a3b2e2e2f736f6d657768657265";
-        let hex: String = link().encode().iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(hex, golden);
+        let hex = |inode: &Inode| inode.encode().iter().map(|b| format!("{b:02x}")).collect::<String>();
+        assert_eq!(hex(&link()), golden);
+        // Version 2 differs in the project number before the target.
+        let golden_v2 = golden.replacen("01", "02", 1).replace("2e2e2f", "040302012e2e2f");
+        let inode = Inode { project: ProjectId(0x0102_0304), ..link() };
+        assert_eq!(hex(&inode), golden_v2);
+        let bytes = |hex: &str| -> Vec<u8> {
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal")).collect()
+        };
+        assert_eq!(Inode::decode(Ino(9), &bytes(golden)).ok(), Some(link()));
+        assert_eq!(Inode::decode(Ino(9), &bytes(&golden_v2)).ok(), Some(inode));
     }
 
     #[test]

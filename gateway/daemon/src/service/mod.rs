@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_writeback::WriteBackStatus;
-use fs_api::{Context, Credentials, StatFs, Vfs};
+use fs_api::{Context, Credentials, ROOT_INO, StatFs, Vfs};
 use fs_engine::Engine;
 use gateway_admin::AuditConfig;
 use objstore_env::Env;
@@ -285,7 +285,7 @@ impl Service {
 
     /// What `df` says of the mount; where the pool cannot say, what is known of its drives.
     async fn space(&self, pool: &PoolReport) -> StatFs {
-        let asked = Vfs::statfs(&*self.engine, &Context::new(0, Credentials::root())).await;
+        let asked = Vfs::statfs(&*self.engine, &Context::new(0, Credentials::root()), ROOT_INO).await;
         asked.unwrap_or_else(|error| {
             tracing::warn!(%error, "the space left is not known");
             StatFs { bytes_total: pool.capacity_bytes, bytes_free: pool.free_bytes, inodes_used: 0, inodes_free: 0 }

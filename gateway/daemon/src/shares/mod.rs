@@ -5,10 +5,12 @@
 //! directory keeps it. Its number is in every handle and is never given out again.
 
 mod clients;
+mod quota;
 mod record;
 mod reports;
 mod table;
 
+pub(crate) use quota::Cap;
 pub(crate) use record::{AckRule, ShareTerms, SquashRule, plain_path};
 pub(crate) use reports::{ShareChanged, ShareList, ShareReport};
 pub(crate) use table::ShareTable;

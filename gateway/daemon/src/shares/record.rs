@@ -8,6 +8,7 @@ use objstore_base::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use super::clients::{self, CLIENTS_MAX, Client};
+use super::quota::Cap;
 
 const VERSION: u8 = 1;
 /// Before the number, in the setting's name.
@@ -46,6 +47,11 @@ pub(crate) struct ShareTerms {
     pub(crate) anonymous_uid: Option<u32>,
     pub(crate) anonymous_gid: Option<u32>,
     pub(crate) ack: Option<AckRule>,
+    /// Of the directory, not of the record: the store keeps it there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) quota: Option<Cap>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) quota_files: Option<Cap>,
 }
 
 /// A share.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::quota::QuotaReport;
 use super::record::{AckRule, SquashRule};
 use crate::reports::line;
 
@@ -23,6 +24,8 @@ pub(crate) struct ShareReport {
     pub(crate) anonymous_uid: u32,
     pub(crate) anonymous_gid: u32,
     pub(crate) ack: AckRule,
+    /// Null where nothing limits it.
+    pub(crate) quota: Option<QuotaReport>,
     /// Paths of other shares that lie in this one or around it.
     pub(crate) overlaps: Vec<String>,
 }
@@ -69,6 +72,9 @@ impl ShareReport {
             AckRule::Async => "changes of names answered before they are on disk",
         };
         line(out, "access", &format!("{access}; {squash}; {ack}"));
+        if let Some(quota) = &self.quota {
+            line(out, "quota", &quota.text(self.inode));
+        }
         if !self.overlaps.is_empty() {
             line(out, "overlaps", &self.overlaps.join(", "));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fs_api::{Context, Credentials, FileKind, Ino, NewNode, ROOT_INO, Vfs};
-use fs_engine::{Engine, SettingChange};
+use fs_engine::{Engine, QuotaLimits, SettingChange};
 use gateway_nfs::Shares;
 use nix::unistd::{getegid, geteuid};
 use objstore_base::{Error, ErrorKind, Result};
@@ -13,6 +13,7 @@ use objstore_env::Env;
 use parking_lot::Mutex;
 
 use super::clients::{Admitted, admit};
+use super::quota::{self, QuotaReport};
 use super::record::{PREFIX, ShareRecord, ShareTerms, plain_path};
 use super::reports::ShareReport;
 use crate::exit::Failure;
@@ -104,7 +105,8 @@ impl ShareTable {
         let record = ShareRecord { inode: inode.0, ..draft };
         let after = next.checked_add(1).ok_or_else(|| refuse("all numbers of shares were given out".to_owned()))?;
         let counted = SettingChange::put(NEXT, [&[NEXT_VERSION][..], &after.to_le_bytes()].concat());
-        self.store(record, vec![counted]).await
+        let limits = quota::wanted(&self.engine, inode, terms).map_err(refuse)?;
+        self.store(record, vec![counted], limits).await
     }
 
     pub(crate) async fn set(&self, share: &str, terms: &ShareTerms) -> Result<ShareReport, Failure> {
@@ -112,14 +114,20 @@ impl ShareTable {
         let old = self.find("change share", share)?;
         let record = old.under(terms).map_err(|why| Failure::refuse("change share", share, why))?;
         self.require_free(&record)?;
-        self.store(record, Vec::new()).await
+        let limits = quota::wanted(&self.engine, Ino(record.inode), terms);
+        let limits = limits.map_err(|why| Failure::refuse("change share", share, why))?;
+        self.store(record, Vec::new(), limits).await
     }
 
-    /// Clients that have it mounted get errors from then on; the directory stays.
+    /// Clients that have it mounted get errors from then on; the directory stays, without the limits of its quota.
     pub(crate) async fn delete(&self, share: &str) -> Result<(), Failure> {
         let _one = self.changing.lock().await;
         let record = self.find("delete share", share)?;
-        self.engine.change_settings(&[SettingChange::delete(record.setting())]).await?;
+        let changes = [SettingChange::delete(record.setting())];
+        match self.own_quota(&record) {
+            Some(directory) => drop(self.engine.set_quota(directory, QuotaLimits::default(), &changes).await?),
+            None => self.engine.change_settings(&changes).await?,
+        }
         self.entries.lock().remove(&record.id);
         self.show();
         tracing::info!(share = record.path, id = record.id, "share deleted");
@@ -127,17 +135,35 @@ impl ShareTable {
     }
 
     /// Durable first, then shown: no client uses a share that a crash would take back.
-    async fn store(&self, record: ShareRecord, mut changes: Vec<SettingChange>) -> Result<ShareReport, Failure> {
+    async fn store(
+        &self,
+        record: ShareRecord,
+        mut changes: Vec<SettingChange>,
+        limits: Option<QuotaLimits>,
+    ) -> Result<ShareReport, Failure> {
         changes.push(SettingChange::put(record.setting(), record.encode()?));
         let stored = entries(&self.env, vec![record.clone()]).await;
-        self.engine.change_settings(&changes).await?;
-        tracing::info!(share = record.path, id = record.id, clients = ?record.clients, "share stored");
+        match limits {
+            Some(limits) => {
+                let set = self.engine.set_quota(Ino(record.inode), limits, &changes).await;
+                set.map(drop).map_err(|error| quota::refused(&record.path, error))?;
+            }
+            None => self.engine.change_settings(&changes).await?,
+        }
+        tracing::info!(share = record.path, id = record.id, clients = ?record.clients, ?limits, "share stored");
         self.entries.lock().extend(stored.clone());
         self.show();
         let all = self.entries.lock().clone();
         let lineages = self.lineages(&all);
         let reports = stored.values().map(|entry| self.report(entry, &all, &lineages));
         reports.last().ok_or_else(|| Failure::refuse("store share", &record.path, "it is gone"))
+    }
+
+    /// The directory of `record`, where it has a quota that no other share needs.
+    fn own_quota(&self, record: &ShareRecord) -> Option<Ino> {
+        let quota = QuotaReport::of(&self.engine, Ino(record.inode)).filter(|quota| quota.inode == record.inode)?;
+        let shared = |other: &Entry| other.record.inode == record.inode && other.record.id != record.id;
+        (!self.entries.lock().values().any(shared)).then_some(Ino(quota.inode))
     }
 
     fn show(&self) {
@@ -233,6 +259,7 @@ impl ShareTable {
             anonymous_uid: record.anonymous_uid,
             anonymous_gid: record.anonymous_gid,
             ack: record.ack,
+            quota: QuotaReport::of(&self.engine, Ino(record.inode)),
             overlaps: all.values().filter(overlaps).map(|other| other.record.path.clone()).collect(),
         }
     }

@@ -31,7 +31,7 @@ pub(crate) async fn fsstat(request: &Request, mut args: Decoder) -> Parsed<Body>
         Ok(found) => found,
         Err(status) => return Ok(Reply::failed_attr(status)),
     };
-    let stat = match request.vfs().statfs(&object.look()).await.map_err(Status::from) {
+    let stat = match request.vfs().statfs(&object.look(), object.ino).await.map_err(Status::from) {
         Ok(stat) => stat,
         Err(status) => {
             let mut reply = Reply::new(status);

@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use cache_journal::{Journal, JournalConfig, Lsn, SegmentId};
 use cache_writeback::WriteBackConfig;
-use fs_api::{Context, Credentials, FallocateMode, HandleId, Ino, OpenFlags, ROOT_INO, SeekFrom, SetAttr, Target, Vfs};
+use fs_api::{
+    Context, Credentials, FallocateMode, HandleId, Ino, NewNode, OpenFlags, ROOT_INO, RenameMode, SeekFrom, SetAttr,
+    Target, Vfs,
+};
 use fs_meta::MemoryStore;
 use objstore_base::{ErrorKind, MemoryBlobStore};
 use objstore_env::{Env, FailAction, Failpoints};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::{Engine, EngineConfig};
+use crate::{Engine, EngineConfig, Quota, QuotaLimits};
 
 pub(super) struct World {
     pub(super) engine: Arc<Engine>,
@@ -131,6 +134,57 @@ impl World {
         let created = created.expect("create");
         self.runtime.block_on(self.engine.release(&cx, created.attr.ino, created.handle.id)).expect("release");
         created.attr.ino
+    }
+
+    pub(super) fn make(&self, parent: Ino, name: &str, node: NewNode) -> Result<Ino, ErrorKind> {
+        let cx = self.cx();
+        let made = self.runtime.block_on(self.engine.make(&cx, parent, name.as_bytes(), node, 0o755, 0));
+        made.map(|attr| attr.ino).map_err(|e| e.kind())
+    }
+
+    pub(super) fn mkdir(&self, parent: Ino, name: &str) -> Ino {
+        self.make(parent, name, NewNode::Directory).expect("mkdir")
+    }
+
+    pub(super) fn file(&self, parent: Ino, name: &str) -> Ino {
+        self.make(parent, name, NewNode::Regular).expect("make")
+    }
+
+    pub(super) fn link(&self, ino: Ino, parent: Ino, name: &str) -> Result<(), ErrorKind> {
+        let cx = self.cx();
+        let linked = self.runtime.block_on(self.engine.link(&cx, ino, parent, name.as_bytes()));
+        linked.map(drop).map_err(|e| e.kind())
+    }
+
+    pub(super) fn rename(&self, from: (Ino, &str), to: (Ino, &str), mode: RenameMode) -> Result<(), ErrorKind> {
+        let cx = self.cx();
+        let (old, new) = (from.1.as_bytes(), to.1.as_bytes());
+        self.runtime.block_on(self.engine.rename(&cx, from.0, old, to.0, new, mode)).map_err(|e| e.kind())
+    }
+
+    pub(super) fn unlink_in(&self, parent: Ino, name: &str) -> Result<(), ErrorKind> {
+        let cx = self.cx();
+        self.runtime.block_on(self.engine.unlink(&cx, parent, name.as_bytes())).map_err(|e| e.kind())
+    }
+
+    pub(super) fn rmdir(&self, parent: Ino, name: &str) -> Result<(), ErrorKind> {
+        let cx = self.cx();
+        self.runtime.block_on(self.engine.rmdir(&cx, parent, name.as_bytes())).map_err(|e| e.kind())
+    }
+
+    pub(super) fn set_quota(&self, directory: Ino, bytes: Option<u64>, inodes: Option<u64>) -> Result<(), ErrorKind> {
+        let set = self.engine.set_quota(directory, QuotaLimits { bytes, inodes }, &[]);
+        self.runtime.block_on(set).map(drop).map_err(|e| e.kind())
+    }
+
+    pub(super) fn quota(&self, ino: Ino) -> Quota {
+        self.engine.quota(ino).expect("the inode is there").expect("it has a quota")
+    }
+
+    /// Everything counted again.
+    pub(super) fn check(&self) {
+        let report = self.runtime.block_on(self.engine.check()).expect("check");
+        assert!(report.is_clean(), "{:#?}", report.findings);
     }
 
     pub(super) fn lookup(&self, name: &str) -> Ino {
