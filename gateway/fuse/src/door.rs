@@ -149,6 +149,11 @@ impl Door {
         waited.map_err(|panic| log_panic(operation, panic.as_ref())).ok()
     }
 
+    /// Whether so many of the session's threads wait that the others are kept for requests.
+    pub(crate) fn are_threads_busy(&self) -> bool {
+        self.threads_waiting.load(Ordering::Relaxed) >= self.threads / 2
+    }
+
     pub(crate) fn log(&self, operation: Operation, error: Option<&Error>) {
         let elapsed = operation.started.map(|started| self.env.clock.monotonic().saturating_sub(started));
         log(operation, elapsed, error);

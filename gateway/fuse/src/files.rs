@@ -1,7 +1,6 @@
 //! Open files: open, read, write, flush, release, sync, allocate, seek, copy.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use fs_api::{Context, Credentials, FallocateMode, Handle, HandleId, LockOwner, LockSpace, SeekFrom, Target};
@@ -88,7 +87,7 @@ impl Door {
             cx.credentials = Credentials::root();
         }
         let mode_may_change = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        if self.threads_waiting.load(Ordering::Relaxed) >= self.threads / 2 {
+        if self.are_threads_busy() {
             return self.write_copied(cx, operation, target, Bytes::copy_from_slice(data), mode_may_change, reply);
         }
         let Some(result) = self.wait(operation, self.vfs.write(&cx, target, offset, data)) else {
@@ -166,9 +165,21 @@ impl Door {
         reply: ReplyEmpty,
     ) {
         let (cx, operation) = self.enter(request, op, number);
-        let vfs = Arc::clone(&self.vfs);
-        let work = async move { vfs.fsync(&cx, target(number, Some(handle)), data_only).await };
-        self.serve(operation, reply, work, |reply, ()| reply.ok());
+        let target = target(number, Some(handle));
+        if self.are_threads_busy() {
+            let vfs = Arc::clone(&self.vfs);
+            let work = async move { vfs.fsync(&cx, target, data_only).await };
+            return self.serve(operation, reply, work, |reply, ()| reply.ok());
+        }
+        // On this thread: no other has to wake up for the sync.
+        let Some(result) = self.wait(operation, self.vfs.fsync(&cx, target, data_only)) else {
+            return reply.error(Errno::EIO);
+        };
+        self.log(operation, result.as_ref().err());
+        match result {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(errno(&error)),
+        }
     }
 
     #[allow(clippy::too_many_arguments, reason = "the request's own fields")]
