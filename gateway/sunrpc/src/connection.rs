@@ -16,8 +16,9 @@ use objstore_base::BoxFuture;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+use tokio::sync::{Notify, watch};
 
+use crate::memory::{Budget, Memory};
 use crate::message::{Answer, NotACall, take_call};
 use crate::outbox::Outbox;
 use crate::program::{Call, Program, Refusal};
@@ -63,8 +64,9 @@ pub(crate) struct Connection {
     inflight: usize,
     /// The client has sent its last byte.
     eof: bool,
-    permit: Option<OwnedSemaphorePermit>,
-    permit_wait: Option<BoxFuture<'static, Option<OwnedSemaphorePermit>>>,
+    budget: Budget,
+    permit: Option<Memory>,
+    permit_wait: Option<BoxFuture<'static, Option<Memory>>>,
     timer: Option<(Duration, BoxFuture<'static, ()>)>,
     partial_since: Option<Duration>,
     unsent_since: Option<Duration>,
@@ -75,7 +77,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, peer: SocketAddr, local: SocketAddr, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(stream: TcpStream, [peer, local]: [SocketAddr; 2], budget: Budget, shared: Arc<Shared>) -> Self {
         let now = shared.hooks.clock.monotonic();
         Self {
             stream,
@@ -87,6 +89,7 @@ impl Connection {
             desk: Arc::default(),
             inflight: 0,
             eof: false,
+            budget,
             permit: None,
             permit_wait: None,
             timer: None,
@@ -180,7 +183,7 @@ impl Connection {
         Ok(())
     }
 
-    fn answer(&mut self, record: Bytes, permit: Option<OwnedSemaphorePermit>) -> Result<(), End> {
+    fn answer(&mut self, record: Bytes, permit: Option<Memory>) -> Result<(), End> {
         let mut args = Decoder::new(record);
         let head = match take_call(&mut args) {
             Ok(head) => head,
@@ -207,7 +210,7 @@ impl Connection {
         Ok(())
     }
 
-    fn spawn(&mut self, xid: u32, future: BoxFuture<'static, Outcome>, permit: Option<OwnedSemaphorePermit>) {
+    fn spawn(&mut self, xid: u32, future: BoxFuture<'static, Outcome>, permit: Option<Memory>) {
         self.inflight += 1;
         let (desk, open, mut killed) = (self.desk.clone(), Open::new(&self.shared), self.shared.phase.subscribe());
         let task = async move {
@@ -283,16 +286,14 @@ impl Connection {
         Ok(())
     }
 
-    /// A record longer than the free chunk waits for its share of the memory of all, in turn with the others, and for
-    /// all of it at once: whoever holds a share can finish.
+    /// A record longer than the free chunk waits for its share of the memory, in turn with the others, and for all of it
+    /// at once: whoever holds a share can finish.
     fn ask_for_memory(&mut self, phase: Phase) {
         if phase != Phase::Running || self.permit.is_some() || self.permit_wait.is_some() || !self.may_call() {
             return;
         }
         if let Some(bytes) = self.records.wants() {
-            let bytes = u32::try_from(bytes.min(self.shared.limits.inflight_bytes_total)).unwrap_or(u32::MAX);
-            let budget = self.shared.budget.clone();
-            self.permit_wait = Some(budget.acquire_many_owned(bytes).map(Result::ok).boxed());
+            self.permit_wait = Some(self.budget.ask(bytes, &self.shared.limits));
         }
     }
 
