@@ -22,6 +22,7 @@ mod opened;
 mod origins;
 mod procedures;
 pub mod protocol;
+mod refusals;
 mod request;
 mod shares;
 mod verifier;
