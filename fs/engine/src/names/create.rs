@@ -31,7 +31,8 @@ impl Engine {
     ) -> Result<Created> {
         self.admit_metadata(cx, name.len()).await?;
         loop {
-            match self.create_or_find(cx, parent, name, mode, umask, flags, exclusive)? {
+            let ino = self.new_ino().await?;
+            match self.create_or_find(cx, ino, parent, name, mode, umask, flags, exclusive)? {
                 Step::Made(created, lsn) => {
                     self.settle(cx, lsn).await?;
                     return Ok(created);
@@ -49,6 +50,7 @@ impl Engine {
     fn create_or_find(
         &self,
         cx: &Context,
+        ino: Ino,
         parent: Ino,
         name: &[u8],
         mode: u32,
@@ -56,7 +58,6 @@ impl Engine {
         flags: OpenFlags,
         exclusive: bool,
     ) -> Result<Step> {
-        let ino = self.new_ino()?;
         let _stripes = self.stripes.write([parent, ino]);
         let mut directory = self.directory_locked(OP, parent)?;
         self.require_search(cx, &directory)?;

@@ -25,7 +25,7 @@ impl Engine {
     ) -> Result<Attr> {
         check_node(&node)?;
         self.admit_metadata(cx, name.len()).await?;
-        let ino = self.new_ino()?;
+        let ino = self.new_ino().await?;
         let (attr, lsn) = {
             let _stripes = self.stripes.write([parent, ino]);
             let mut directory = self.directory_locked(OP, parent)?;
