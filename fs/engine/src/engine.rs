@@ -229,14 +229,28 @@ impl Engine {
         Time::from_nanos(self.env.clock.wall().0)
     }
 
-    /// A number that no inode ever had. Taken before any stripe.
-    pub(crate) fn new_ino(&self) -> Result<Ino> {
+    /// A number that no inode ever had, nor will have again: a handle that somebody keeps leads to its file or to nothing,
+    /// also when a power loss took the file away. So it lies under a lease that is durable: the first one of a start is
+    /// waited for, the next ones are taken early, and waited for where the journal does not keep up. Before any stripe.
+    pub(crate) async fn new_ino(&self) -> Result<Ino> {
+        let (ino, leased_at) = self.take_ino()?;
+        if self.journal.durable() < leased_at {
+            self.journal.commit_async(leased_at).await?;
+        }
+        Ok(ino)
+    }
+
+    /// The next number, and which record has to be durable before it is used.
+    fn take_ino(&self) -> Result<(Ino, Lsn)> {
         let mut lease = self.inos.lock();
-        if lease.is_empty() {
+        lease.settled(self.journal.durable());
+        if lease.is_short() {
             let mut change = Change::background();
             let end = lease.extend(&mut change.batch);
-            self.apply(change)?;
-            lease.granted(end);
+            let lsn = self.apply(change)?;
+            lease.granted(end, lsn);
+            // Its sync goes on without anybody who waits.
+            drop(self.journal.commit_async(lsn));
         }
         Ok(lease.take())
     }

@@ -91,7 +91,10 @@ impl Engine {
         let mut change = Change::background();
         system::put_format(&mut change.batch);
         change.add_inode(&root);
+        let mut lease = self.inos.lock();
+        let end = lease.extend(&mut change.batch);
         let lsn = self.apply(change)?;
+        lease.granted(end, lsn);
         self.journal.commit(lsn)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use cache_journal::Lsn;
 use fs_api::{Ino, ROOT_INO};
 use fs_meta::{Batch, BatchOp, Column, MetaRead, MetaStore};
 use objstore_base::{Error, ErrorKind, Result};
@@ -23,8 +24,10 @@ const INO_LEASED: &[u8] = b"ino-leased";
 const FORMAT_VERSION: u32 = 2;
 /// What a new store has, which a program that knows no quotas reads.
 const FORMAT_WITHOUT_QUOTAS: u32 = 1;
-/// Inode numbers per lease: a crash loses what is left of one, a record is written for each.
-const LEASE: u64 = 4096;
+/// Inode numbers per lease: a start loses what is left of one. As many as are not used up while a slow disk syncs.
+const LEASE: u64 = 1 << 16;
+/// More than any machine made between its last upload and its end.
+const LOST_INOS_MAX: u64 = 1 << 32;
 
 /// Totals of the store, as of the last applied change.
 #[derive(Debug, Default)]
@@ -68,6 +71,8 @@ pub(crate) fn counter(meta: &dyn MetaRead, key: &[u8]) -> Result<i64> {
 pub(crate) struct InoLease {
     next: u64,
     end: u64,
+    /// The record of the last lease, while it is not durable, and the end of those before.
+    pending: Option<(Lsn, u64)>,
 }
 
 impl InoLease {
@@ -76,11 +81,12 @@ impl InoLease {
             None => ROOT_INO.0 + 1,
             Some(value) => u64::from_le_bytes(fixed(INO_LEASED, &value)?),
         };
-        Ok(Self { next: leased, end: leased })
+        Ok(Self { next: leased, end: leased, pending: None })
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.next == self.end
+    /// Whether it is time for the next lease: half of one is left, for as long as a sync may take.
+    pub(crate) const fn is_short(&self) -> bool {
+        self.next == self.end || (self.end - self.next <= LEASE / 2 && self.pending.is_none())
     }
 
     /// Puts the next lease into `batch` and gives its end; it counts when the batch is applied.
@@ -90,14 +96,29 @@ impl InoLease {
         end
     }
 
-    pub(crate) const fn granted(&mut self, end: u64) {
+    /// What was put into a batch is the record `at` now.
+    pub(crate) const fn granted(&mut self, end: u64, at: Lsn) {
+        let before = match self.pending {
+            Some((_, before)) => before,
+            None => self.end,
+        };
+        self.pending = Some((at, before));
         self.end = end;
     }
 
-    pub(crate) const fn take(&mut self) -> Ino {
-        let ino = Ino(self.next);
+    /// Everything up to `durable` is durable.
+    pub(crate) fn settled(&mut self, durable: Lsn) {
+        self.pending = self.pending.filter(|(at, _)| *at > durable);
+    }
+
+    /// The next number, and the record that has to be durable before it is used.
+    pub(crate) const fn take(&mut self) -> (Ino, Lsn) {
+        let ino = self.next;
         self.next += 1;
-        ino
+        match self.pending {
+            Some((at, before)) if ino >= before => (Ino(ino), at),
+            _ => (Ino(ino), Lsn(0)),
+        }
     }
 }
 
@@ -156,6 +177,13 @@ pub(crate) fn timeline(meta: &dyn MetaRead) -> Result<u64> {
 
 pub(crate) fn put_timeline(batch: &mut Batch, timeline: u64) {
     batch.put(Column::System, TIMELINE, &timeline.to_le_bytes());
+}
+
+/// Leaves out the numbers of what a recovery may have lost: clients still have handles with them.
+pub(crate) fn skip_lost_inos(meta: &dyn MetaRead, batch: &mut Batch) -> Result<()> {
+    let end = InoLease::load(meta)?.end.saturating_add(LOST_INOS_MAX);
+    batch.put(Column::System, INO_LEASED, &end.to_le_bytes());
+    Ok(())
 }
 
 /// The timeline that `batch` begins, if it does.

@@ -23,6 +23,7 @@ use tracing::{Instrument, Level, Span, debug, error};
 use crate::caller;
 use crate::convert::attributes;
 use crate::errno::{errno, needs_operator};
+use crate::lock_gate::LockGate;
 use crate::lock_handles::LockHandles;
 use crate::reply::Refusable;
 
@@ -44,6 +45,7 @@ pub(crate) struct Door {
     /// Session threads that wait inside a write.
     pub(crate) threads_waiting: AtomicUsize,
     pub(crate) lock_handles: LockHandles,
+    pub(crate) lock_gate: LockGate,
 }
 
 /// What a trace says of one request.

@@ -18,6 +18,7 @@ mod files;
 mod filesystem;
 pub mod guard;
 mod host;
+mod lock_gate;
 mod lock_handles;
 mod locks;
 mod mount;
@@ -26,6 +27,7 @@ mod names;
 mod reply;
 mod xattrs;
 
+pub use lock_gate::{GateKeeper, LockGate};
 pub use mount::{Mount, MountOptions, check_device, mount};
 pub use mountpoint::{
     Busy, MountEntry, MountPoint, absolute, detach_dead, find_mount, mount_helper, our_mounts, place_of, unmount,

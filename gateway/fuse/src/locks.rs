@@ -15,6 +15,7 @@ use objstore_env::Clock;
 use crate::caller;
 use crate::convert::ino;
 use crate::door::Door;
+use crate::lock_gate::LockGate;
 
 /// How often a waiting lock looks whether its caller was signalled: soon at first, seldom later.
 const SIGNAL_CHECK_MIN: Duration = Duration::from_millis(10);
@@ -77,8 +78,13 @@ impl Door {
             self.lock_handles.taken(ino(number), lock.owner, HandleId(handle.0));
         }
         let (vfs, clock, caller) = (Arc::clone(&self.vfs), Arc::clone(&self.env.clock), request.pid());
+        // What is held can be freed at any time.
+        let gate = if wanted.kind.is_some() { self.lock_gate.clone() } else { LockGate::open() };
         let work = async move {
-            let locking = vfs.set_lock(&cx, ino(number), wanted, wait);
+            let locking = Box::pin(async move {
+                gate.pass(wait).await?;
+                vfs.set_lock(&cx, ino(number), wanted, wait).await
+            });
             match wait {
                 LockWait::Fail => locking.await,
                 LockWait::Block => until_signalled(locking, clock.as_ref(), caller).await,

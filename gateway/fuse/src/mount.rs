@@ -23,6 +23,7 @@ use crate::coherence::Coherence;
 use crate::door::Door;
 use crate::filesystem::REQUEST_BYTES_MAX;
 use crate::host;
+use crate::lock_gate::LockGate;
 use crate::lock_handles::LockHandles;
 use crate::mountpoint::{Busy, MountPoint, SOURCE_PREFIX, find_mount, mount_helper, unmount};
 
@@ -37,11 +38,14 @@ pub struct MountOptions {
     pub door: u32,
     /// Numbers requests, shared by all doors.
     pub requests: Arc<AtomicU64>,
+    /// When locks may be taken.
+    pub lock_gate: LockGate,
 }
 
 impl MountOptions {
     pub fn new(data: &Path) -> Self {
-        Self { data: data.to_path_buf(), threads: 16, door: 1, requests: Arc::new(AtomicU64::new(1)) }
+        let (requests, lock_gate) = (Arc::new(AtomicU64::new(1)), LockGate::open());
+        Self { data: data.to_path_buf(), threads: 16, door: 1, requests, lock_gate }
     }
 }
 
@@ -96,6 +100,7 @@ pub fn mount(
         threads: options.threads,
         threads_waiting: AtomicUsize::new(0),
         lock_handles: LockHandles::default(),
+        lock_gate: options.lock_gate,
     };
     let session = session(door, &path, &options.data, &config)?;
     if notifier.set(session.notifier()).is_err() {

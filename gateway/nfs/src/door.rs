@@ -17,6 +17,7 @@ use crate::handle::HandleKey;
 use crate::origins::Origins;
 use crate::procedures::{attributes, create, data, directories, names, remove, repeats, system};
 use crate::protocol::{NFS_PROGRAM, Procedure, VERSION};
+use crate::refusals::Refusals;
 use crate::request::Request;
 use crate::shares::{Share, Shares};
 use crate::verifier::WriteVerifier;
@@ -38,6 +39,7 @@ pub struct Door {
     manage_gids: Option<ManageGids>,
     duplicates: DuplicateCache,
     origins: Origins,
+    refusals: Refusals,
     requests: AtomicU64,
 }
 
@@ -54,6 +56,7 @@ impl Door {
             verifier: WriteVerifier::new(options.start),
             manage_gids: options.manage_gids,
             origins: Origins::default(),
+            refusals: Refusals::default(),
             requests: AtomicU64::new(0),
         }))
     }
@@ -77,6 +80,10 @@ impl Door {
 
     pub(crate) const fn origins(&self) -> &Origins {
         &self.origins
+    }
+
+    pub(crate) const fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     pub(crate) const fn verifier(&self) -> &WriteVerifier {

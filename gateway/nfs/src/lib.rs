@@ -23,6 +23,7 @@ mod origins;
 mod procedures;
 pub mod protocol;
 mod receipts;
+mod refusals;
 mod request;
 mod shares;
 mod verifier;

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use crate::door::Door;
 use crate::handle::FileHandle;
 use crate::protocol::{MOUNT_PATH_BYTES_MAX, MOUNT_PROGRAM, VERSION};
+use crate::refusals::Refused;
 use crate::shares::Share;
 
 const OK: u32 = 0;
@@ -56,8 +57,7 @@ impl MountProgram {
         match self.door.shares().by_path(path) {
             None => reply.u32(NOENT),
             Some(share) if !share.admits(call.peer) => {
-                tracing::warn!(proto = "nfs", client = %call.peer, share = %String::from_utf8_lossy(path),
-                    "a client that the share does not admit wanted to mount it");
+                self.door.refusals().tell(&share, call.peer, Refused::Mount);
                 reply.u32(ACCES);
             }
             Some(share) => {

@@ -8,6 +8,7 @@ use gateway_sunrpc::Auth;
 
 use crate::door::Door;
 use crate::handle::FileHandle;
+use crate::refusals::Refused;
 use crate::shares::Share;
 
 /// An object of a share that the caller may speak of, and as whom.
@@ -34,8 +35,7 @@ impl Door {
         let FileHandle { share, ino } = self.key().open(handle).ok_or(HandleRefusal::Forged)?;
         let share = self.shares().by_id(share).ok_or(HandleRefusal::ShareGone)?;
         if !share.admits(peer) {
-            tracing::warn!(proto = "nfs", client = %peer, share = %String::from_utf8_lossy(&share.path),
-                "a client that the share does not admit used a handle");
+            self.refusals().tell(&share, peer, Refused::Handle);
             return Err(HandleRefusal::NotAdmitted);
         }
         let credentials = self.credentials(&share, auth);

@@ -149,6 +149,21 @@ impl NlmDoor {
         self.hooks.clock.monotonic() < self.grace_until
     }
 
+    /// Calls `then` when clients have had their time to take their locks again: at once where there is none to wait for.
+    /// A door that stops before drops it.
+    pub fn after_grace(self: &Arc<Self>, then: impl FnOnce() + Send + 'static) {
+        let left = self.grace_until.saturating_sub(self.hooks.clock.monotonic());
+        if left.is_zero() {
+            return then();
+        }
+        let clock = Arc::clone(&self.hooks.clock);
+        let work = async move {
+            clock.sleep(left).await;
+            then();
+        };
+        self.run("nlm grace", work.boxed());
+    }
+
     /// A task that ends with the door: `stop` waits for it.
     pub(crate) fn run(&self, name: &'static str, work: BoxFuture<'static, ()>) {
         let (counted, mut stopping) = (OneTask::new(&self.tasks), self.stopping.subscribe());

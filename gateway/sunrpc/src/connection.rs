@@ -16,8 +16,9 @@ use objstore_base::BoxFuture;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
+use crate::memory::{Budget, Memory};
 use crate::message::{NotACall, take_call};
 use crate::program::{Call, Program, Refusal};
 use crate::record::{Broken, Records};
@@ -52,8 +53,9 @@ pub(crate) struct Connection {
     records: Records,
     /// The client has sent its last byte.
     eof: bool,
-    permit: Option<OwnedSemaphorePermit>,
-    permit_wait: Option<BoxFuture<'static, Option<OwnedSemaphorePermit>>>,
+    budget: Budget,
+    permit: Option<Memory>,
+    permit_wait: Option<BoxFuture<'static, Option<Memory>>>,
     timer: Option<(Duration, BoxFuture<'static, ()>)>,
     partial_since: Option<Duration>,
     unsent_since: Option<Duration>,
@@ -64,7 +66,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, peer: SocketAddr, local: SocketAddr, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(stream: TcpStream, [peer, local]: [SocketAddr; 2], budget: Budget, shared: Arc<Shared>) -> Self {
         let now = shared.hooks.clock.monotonic();
         let (stream, write) = stream.into_split();
         Self {
@@ -75,6 +77,7 @@ impl Connection {
             local,
             records: Records::new(shared.limits.record_bytes_max),
             eof: false,
+            budget,
             permit: None,
             permit_wait: None,
             timer: None,
@@ -149,7 +152,7 @@ impl Connection {
         Ok(())
     }
 
-    fn answer(&mut self, record: Bytes, permit: Option<OwnedSemaphorePermit>) -> Result<(), End> {
+    fn answer(&mut self, record: Bytes, permit: Option<Memory>) -> Result<(), End> {
         let mut args = Decoder::new(record);
         let head = match take_call(&mut args) {
             Ok(head) => head,
@@ -176,7 +179,7 @@ impl Connection {
         Ok(())
     }
 
-    fn spawn(&mut self, xid: u32, future: BoxFuture<'static, Outcome>, permit: Option<OwnedSemaphorePermit>) {
+    fn spawn(&mut self, xid: u32, future: BoxFuture<'static, Outcome>, permit: Option<Memory>) {
         self.wire.with(Out::begin);
         let (wire, open, mut killed) =
             (Arc::downgrade(&self.wire), Open::new(&self.shared), self.shared.phase.subscribe());
@@ -259,16 +262,14 @@ impl Connection {
         Ok(())
     }
 
-    /// A record longer than the free chunk waits for its share of the memory of all, in turn with the others, and for
-    /// all of it at once: whoever holds a share can finish.
+    /// A record longer than the free chunk waits for its share of the memory, in turn with the others, and for all of it
+    /// at once: whoever holds a share can finish.
     fn ask_for_memory(&mut self, phase: Phase) {
         if phase != Phase::Running || self.permit.is_some() || self.permit_wait.is_some() {
             return;
         }
         if let Some(bytes) = self.records.wants().filter(|_| self.wire.with(|out| self.may_call(out))) {
-            let bytes = u32::try_from(bytes.min(self.shared.limits.inflight_bytes_total)).unwrap_or(u32::MAX);
-            let budget = self.shared.budget.clone();
-            self.permit_wait = Some(budget.acquire_many_owned(bytes).map(Result::ok).boxed());
+            self.permit_wait = Some(self.budget.ask(bytes, &self.shared.limits));
         }
     }
 

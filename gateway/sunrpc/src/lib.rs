@@ -17,6 +17,7 @@ pub mod client;
 mod connection;
 mod datagram;
 mod limits;
+mod memory;
 mod message;
 mod outbox;
 pub mod portmap;

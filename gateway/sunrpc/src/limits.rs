@@ -13,6 +13,8 @@ pub struct Limits {
     pub inflight_per_connection: usize,
     /// Bytes of long records over all connections; beyond them the connections that want more are not read.
     pub inflight_bytes_total: usize,
+    /// The part of them that one client (address) may have; its further connections wait for each other.
+    pub inflight_bytes_per_client: usize,
     pub connections_max: usize,
     pub connections_per_client_max: usize,
     /// A connection without a call for this long is closed; clients connect again.
@@ -32,6 +34,9 @@ impl Default for Limits {
             inflight_per_connection: 128,
             // 48 MiB: growth stays below 64 MiB with what allocators keep.
             inflight_bytes_total: 48 << 20,
+            // Half: a client that never finishes what it began leaves as much to the others, and 24 of the largest
+            // writes on their way keep any network busy.
+            inflight_bytes_per_client: 24 << 20,
             connections_max: 8192,
             // nconnect=16 of a few hundred mounts behind one address.
             connections_per_client_max: 4096,

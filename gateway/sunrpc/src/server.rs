@@ -14,6 +14,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::connection::{Connection, End};
 use crate::limits::{Hooks, Limits};
+use crate::memory::{self, Budget};
 use crate::message::Answer;
 use crate::program::Program;
 
@@ -33,7 +34,7 @@ pub(crate) enum Phase {
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) hooks: Hooks,
-    pub(crate) budget: Arc<Semaphore>,
+    budget: Arc<Semaphore>,
     pub(crate) phase: watch::Sender<Phase>,
     programs: Vec<Arc<dyn Program>>,
     clients: Mutex<Clients>,
@@ -48,7 +49,13 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct Clients {
     total: usize,
-    by_address: BTreeMap<IpAddr, usize>,
+    by_address: BTreeMap<IpAddr, OneClient>,
+}
+
+struct OneClient {
+    connections: usize,
+    /// Its part of the memory for long records.
+    budget: Arc<Semaphore>,
 }
 
 /// One open task; the count falls when this does, panics included.
@@ -76,9 +83,9 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut clients = self.0.clients.lock();
         clients.total -= 1;
-        if let Some(count) = clients.by_address.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(client) = clients.by_address.get_mut(&self.1) {
+            client.connections -= 1;
+            if client.connections == 0 {
                 clients.by_address.remove(&self.1);
             }
         }
@@ -101,20 +108,24 @@ impl Shared {
         tracing::warn!(%peer, what, kept_back, "rpc client refused");
     }
 
-    fn seat(self: &Arc<Self>, peer: SocketAddr) -> Result<Seat, &'static str> {
+    /// A place for a connection, and what it shares with the others of its client.
+    fn seat(self: &Arc<Self>, peer: SocketAddr) -> Result<(Seat, Budget), &'static str> {
         let address = peer.ip().to_canonical();
         let mut clients = self.clients.lock();
         if clients.total >= self.limits.connections_max {
             return Err("too many connections");
         }
-        let count = clients.by_address.get(&address).copied().unwrap_or(0);
-        if count >= self.limits.connections_per_client_max {
+        let connections = clients.by_address.get(&address).map_or(0, |client| client.connections);
+        if connections >= self.limits.connections_per_client_max {
             return Err("too many connections of this client");
         }
         clients.total += 1;
-        clients.by_address.insert(address, count + 1);
+        let new = || OneClient { connections: 0, budget: memory::bytes(self.limits.inflight_bytes_per_client) };
+        let client = clients.by_address.entry(address).or_insert_with(new);
+        client.connections += 1;
+        let budget = Budget::new(Arc::clone(&client.budget), Arc::clone(&self.budget));
         drop(clients);
-        Ok(Seat(self.clone(), address))
+        Ok((Seat(self.clone(), address), budget))
     }
 }
 
@@ -128,7 +139,7 @@ impl Server {
     /// Serves on all of `listeners`: one for IPv4, one for IPv6, or both.
     pub fn start(listeners: Vec<TcpListener>, programs: Vec<Arc<dyn Program>>, limits: Limits, hooks: Hooks) -> Self {
         let shared = Arc::new(Shared {
-            budget: Arc::new(Semaphore::new(limits.inflight_bytes_total.min(Semaphore::MAX_PERMITS))),
+            budget: memory::bytes(limits.inflight_bytes_total),
             limits,
             hooks,
             phase: watch::Sender::new(Phase::Running),
@@ -214,13 +225,13 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 fn open(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
-    let seat = match shared.seat(peer) {
-        Ok(seat) => seat,
+    let (seat, budget) = match shared.seat(peer) {
+        Ok(seated) => seated,
         Err(why) => return shared.complain(peer, why),
     };
     // Without it, small replies wait for the client's delayed acknowledgement.
     let Ok(local) = stream.set_nodelay(true).and_then(|()| stream.local_addr()) else { return };
-    let (connection, open) = (Connection::new(stream, peer, local, shared.clone()), Open::new(shared));
+    let (connection, open) = (Connection::new(stream, [peer, local], budget, shared.clone()), Open::new(shared));
     let shared_after = shared.clone();
     let task = async move {
         match connection.serve().await {

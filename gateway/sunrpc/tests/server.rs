@@ -14,7 +14,7 @@ use gateway_sunrpc::xdr::{Body, Encoder};
 use gateway_sunrpc::{Auth, Call, Hooks, Limits, Program, Refusal, Server};
 use objstore_env::Env;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -303,6 +303,28 @@ async fn h39_two_hundred_unfinished_records_stay_small_and_disturb_nobody() {
     }
     site.client().await.call(PROGRAM, 3, 0, &Auth::None, Body::default()).await.unwrap();
     assert!(resident_kib() < before + 64 * 1024);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h39_a_client_that_finishes_nothing_leaves_memory_for_long_records_to_others() {
+    // Nobody's time runs out: what the one holds it holds to the end.
+    let site = site(Limits { request_read_timeout: DEADLINE * 100, ..Limits::default() }).await;
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+        let mut stream = socket.connect(site.address).await.unwrap();
+        stream.write_all(&(0x8000_0000_u32 | (1 << 20)).to_be_bytes()).await.unwrap();
+        // Enough to stand in the queue for the whole record.
+        stream.write_all(&[0; 64 << 10]).await.unwrap();
+        held.push(stream);
+    }
+    let said = vec![7; 1 << 20];
+    let mut client = site.client().await;
+    for _ in 0..10 {
+        let mut reply = client.call(PROGRAM, 3, 1, &Auth::None, opaque(&said)).await.expect("it is served");
+        assert_eq!(reply.opaque(1 << 20).unwrap(), said);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

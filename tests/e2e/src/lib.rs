@@ -11,12 +11,15 @@ mod command;
 mod guest;
 pub mod load;
 mod nfs;
+mod portmapper;
 mod site;
 mod tree;
+pub mod wire;
 
 pub use command::{Finished, Run};
 pub use guest::Guest;
 pub use nfs::NfsClient;
+pub use portmapper::Portmapper;
 pub use site::{Site, SiteOptions, is_mounted};
 pub use tree::{Pattern, fill_tree};
 

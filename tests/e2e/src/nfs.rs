@@ -4,9 +4,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fs_api::SetAttr;
-use gateway_nfs::protocol::args::{CreateHow, Place};
-use gateway_nfs::protocol::attributes::NewAttributes;
 use gateway_nfs::protocol::{MOUNT_PROGRAM, NFS_PROGRAM, Procedure, VERSION};
 use gateway_sunrpc::Auth;
 use gateway_sunrpc::client::Client;
@@ -51,18 +48,6 @@ impl NfsClient {
             out.opaque(name.as_bytes());
         });
         assert_eq!(number(&mut reply), 0, "{name} is there");
-        reply.opaque(64).expect("a handle")
-    }
-
-    /// Makes the file `name` and gives its handle.
-    pub fn create(&mut self, directory: &Bytes, name: &str) -> Bytes {
-        let attributes = NewAttributes { set: SetAttr { mode: Some(0o644), ..SetAttr::default() }, times_valid: true };
-        let mut reply = self.call(NFS_PROGRAM, Procedure::Create as u32, |out| {
-            Place { dir: directory.clone(), name: Bytes::copy_from_slice(name.as_bytes()) }.encode(out);
-            CreateHow::Guarded(attributes).encode(out);
-        });
-        assert_eq!(number(&mut reply), 0, "{name} is made");
-        assert!(reply.bool().expect("whether a handle comes with it"), "it does");
         reply.opaque(64).expect("a handle")
     }
 

@@ -5,14 +5,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, unshare};
-
-use tests_e2e::{Guest, Pattern, Run, Site, SiteOptions, deep, tool};
+use tests_e2e::{Guest, Pattern, Portmapper, Run, Site, SiteOptions, deep, tool};
 
 /// What NFSv3 cannot do: a file that is removed while it is open has another name instead of none; times are 32 bits.
 const PROTOCOL_LIMITS: [&str; 3] = ["unlink::open_file_not_freed", "utimensat::y2038", "utimensat::follow_symlink"];
@@ -195,21 +193,6 @@ fn a_client_writes_on_through_kills_of_the_server() {
     export.site.stop();
 }
 
-/// A network and a /run of this test's own, for the portmapper: it listens on every address, on a port that others have.
-fn alone_with_a_portmapper() -> Child {
-    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("root may");
-    Run::bash("mount --make-rprivate / && mount -t tmpfs run /run && mkdir -p /run/rpcbind && ip link set lo up").ok();
-    let log = fs::File::create("/run/rpcbind.log").expect("a fresh folder");
-    let mut portmapper = Run::new("rpcbind").args(["-f", "-w"]).start(log);
-    let begin = Instant::now();
-    while TcpStream::connect("127.0.0.1:111").is_err() {
-        assert!(portmapper.try_wait().expect("an own child").is_none(), "rpcbind ended");
-        assert!(begin.elapsed() < Duration::from_secs(20), "rpcbind does not listen");
-        thread::sleep(Duration::from_millis(20));
-    }
-    portmapper
-}
-
 /// Ends with the test, also where it fails.
 struct Ending(Child);
 
@@ -261,7 +244,7 @@ fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 60)
 
 #[test]
 fn locks_hold_between_the_kernels_client_and_the_mount() {
-    let _portmapper = Ending(alone_with_a_portmapper());
+    let _portmapper = Portmapper::alone();
     let mut export = Export::with("register_portmapper = true\n", "lock");
     fs::write(export.site.mnt().join("f"), [0; 100]).unwrap();
     fs::write(export.site.dir().join("shared/lock.py"), LOCKS_OF_THE_CLIENT).unwrap();

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
 
-use tests_e2e::{Finished, NfsClient, Pattern, Run, Site, SiteOptions, deep, tool};
+use tests_e2e::{Finished, NfsClient, Pattern, Run, Site, SiteOptions, tool};
 
 const NFS: &str = "[nfs]\nlisten = [\"127.0.0.1:0\"]\n";
 const MOUNT_AND_NFS: &str = "[[mounts]]\npath = \"@MNT@\"\n[nfs]\nlisten = [\"127.0.0.1:0\"]\n";
@@ -118,30 +118,6 @@ fn a_committed_copy_its_handle_and_its_share_survive_kill_9() {
         }
     }
     site.stop();
-}
-
-#[test]
-fn h46_what_was_answered_as_synced_is_there_after_kill_9() {
-    let rounds: u8 = if deep() { 200 } else { 8 };
-    let mut site = serving(NFS);
-    site.share(&["create", "/files", "--make", "--squash", "none"]).ok();
-    let mut client = NfsClient::connect(site.nfs_address().unwrap());
-    let root = client.mount("/files").unwrap();
-    let mut written = Vec::new();
-    for round in 0..rounds {
-        let (name, data) = (format!("f{round}"), vec![round ^ 0x5a; 1000 + usize::from(round) * 37]);
-        let file = client.create(&root, &name);
-        client.write_synced(&file, &data);
-        // At once: nothing but the promise lies between the reply and the end.
-        site.kill();
-        written.push((name, data));
-        site.mount();
-        client = NfsClient::connect(site.nfs_address().unwrap());
-        for (name, data) in &written {
-            let file = client.lookup(&root, name);
-            assert!(client.read(&file, 1 << 16) == data[..], "round {round}: {name}");
-        }
-    }
 }
 
 #[test]

@@ -182,6 +182,7 @@ pub struct Fattr {
     pub mode: u32,
     pub nlink: u32,
     pub uid: u32,
+    pub gid: u32,
     pub size: u64,
     pub fileid: u64,
     pub ctime: (u32, u32),
@@ -189,12 +190,12 @@ pub struct Fattr {
 
 pub fn fattr(input: &mut Decoder) -> Fattr {
     let mut word = || number(input);
-    let (kind, mode, nlink, uid, _gid) = (word(), word(), word(), word(), word());
+    let (kind, mode, nlink, uid, gid) = (word(), word(), word(), word(), word());
     let size = input.u64().expect("size");
     input.fixed::<24>().expect("used, rdev, fsid");
     let fileid = input.u64().expect("fileid");
     input.fixed::<16>().expect("atime, mtime");
-    Fattr { kind, mode, nlink, uid, size, fileid, ctime: (number(input), number(input)) }
+    Fattr { kind, mode, nlink, uid, gid, size, fileid, ctime: (number(input), number(input)) }
 }
 
 pub fn post_op(input: &mut Decoder) -> Option<Fattr> {

@@ -179,3 +179,19 @@ fn h50_mount_knows_exact_paths_only() {
     ask(4, Bytes::new(), here).expect("a reply");
     assert!(!mounts());
 }
+
+#[test]
+fn h28_a_rename_of_or_to_a_dot_is_invalid_and_not_to_be_tried_again() {
+    const INVAL: u32 = 22;
+    let world = World::new();
+    let client = world.client(0);
+    client.create(&root(), b"f", CreateHow::Guarded(mode(0o644)));
+    for (from, to) in [(&b"."[..], &b"g"[..]), (b"..", b"g"), (b"f", b"."), (b"f", b"..")] {
+        let mut reply = client.call(Procedure::Rename, |out| {
+            place(&root(), from).encode(out);
+            place(&root(), to).encode(out);
+        });
+        assert_eq!(reply.u32(), Ok(INVAL), "{from:?} to {to:?}");
+    }
+    assert_eq!(client.lookup(&root(), b"f").0, 0);
+}

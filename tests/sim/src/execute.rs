@@ -8,14 +8,15 @@ use objstore_base::{ErrorKind, Result};
 
 use crate::op::{Action, Actor, Fill, Key, Make, Op, Slot, Via};
 
-const USER: u32 = 1000;
+/// Who [`Actor::User`] is, as user and as group.
+pub const USER: u32 = 1000;
 const LIST_ENTRIES: usize = 7;
 const READ_WRITE: OpenFlags =
     OpenFlags { read: true, write: true, append: false, truncate: false, sync: false, execute: false };
 
 /// Which inode a key is in one filesystem, and which handles are open there.
 #[derive(Clone, Debug)]
-pub(crate) struct Nodes {
+pub struct Nodes {
     inos: BTreeMap<Key, Ino>,
     keys: BTreeMap<Ino, Key>,
     handles: BTreeMap<Slot, Opened>,
@@ -34,12 +35,13 @@ impl Nodes {
         Self { inos: BTreeMap::from([(0, ROOT_INO)]), keys: BTreeMap::from([(ROOT_INO, 0)]), handles: BTreeMap::new() }
     }
 
-    pub(crate) fn learn(&mut self, key: Key, ino: Ino) {
+    /// From now on `key` is `ino` here.
+    pub fn learn(&mut self, key: Key, ino: Ino) {
         self.inos.insert(key, ino);
         self.keys.insert(ino, key);
     }
 
-    pub(crate) fn ino(&self, key: Key) -> Option<Ino> {
+    pub fn ino(&self, key: Key) -> Option<Ino> {
         self.inos.get(&key).copied()
     }
 
@@ -58,16 +60,16 @@ impl Nodes {
         }
     }
 
-    pub(crate) fn is_append(&self, via: Via) -> bool {
+    pub fn is_append(&self, via: Via) -> bool {
         self.opened(via).is_some_and(|opened| opened.append)
     }
 
-    pub(crate) fn is_sync(&self, via: Via) -> bool {
+    pub fn is_sync(&self, via: Via) -> bool {
         self.opened(via).is_some_and(|opened| opened.sync)
     }
 
     /// The node that a file operation is about.
-    pub(crate) fn key_of(&self, via: Via) -> Option<Key> {
+    pub fn key_of(&self, via: Via) -> Option<Key> {
         match via {
             Via::Node(key) => Some(key),
             Via::Handle(slot) => self.slot_key(slot),
@@ -81,7 +83,7 @@ impl Nodes {
         self.keys.retain(|_, key| survivors.inos.contains_key(key));
     }
 
-    pub(crate) fn key(&self, ino: Ino) -> Option<Key> {
+    pub fn key(&self, ino: Ino) -> Option<Key> {
         self.keys.get(&ino).copied()
     }
 
@@ -102,18 +104,34 @@ impl Nodes {
 
 /// An attribute without times and numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    node: Option<Key>,
-    kind: FileKind,
-    mode: u32,
-    nlink: u32,
-    uid: u32,
-    gid: u32,
-    size: u64,
+pub struct Seen {
+    pub node: Option<Key>,
+    pub kind: FileKind,
+    pub mode: u32,
+    pub nlink: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// Of directories 0.
+    pub size: u64,
 }
 
+impl Seen {
+    pub fn of(nodes: &Nodes, attr: &Attr) -> Self {
+        Self {
+            node: nodes.key(attr.ino),
+            kind: attr.kind,
+            mode: attr.mode,
+            nlink: attr.nlink,
+            uid: attr.uid,
+            gid: attr.gid,
+            size: if attr.kind == FileKind::Directory { 0 } else { attr.size },
+        }
+    }
+}
+
+/// The answer to an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     Failed(ErrorKind),
     Done,
     Seen(Seen),
@@ -125,13 +143,13 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    pub(crate) const fn is_failure(&self) -> bool {
+    pub const fn is_failure(&self) -> bool {
         matches!(self, Self::Failed(_))
     }
 }
 
 /// The bytes of a write: a function of the request, so that every write is told from every other.
-pub(crate) fn bytes_of(request: u64, fill: Fill) -> Vec<u8> {
+pub fn bytes_of(request: u64, fill: Fill) -> Vec<u8> {
     let mut word = request.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let byte = |index: u32| {
         if fill.plain {
@@ -143,11 +161,13 @@ pub(crate) fn bytes_of(request: u64, fill: Fill) -> Vec<u8> {
     (0..fill.len).map(byte).collect()
 }
 
-pub(crate) async fn execute(vfs: &dyn Vfs, nodes: &mut Nodes, op: &Op) -> Outcome {
+/// Runs `op` on `vfs`, where nodes and handles are those of `nodes`.
+pub async fn execute(vfs: &dyn Vfs, nodes: &mut Nodes, op: &Op) -> Outcome {
     run(vfs, nodes, op).await.unwrap_or_else(|error| Outcome::Failed(error.kind()))
 }
 
-pub(crate) fn context(op: &Op) -> Context {
+/// What `op` is called with.
+pub fn context(op: &Op) -> Context {
     let credentials = match op.actor {
         Actor::Root => Credentials::root(),
         Actor::User => Credentials::user(USER, USER, &[]),
@@ -186,23 +206,11 @@ async fn run(vfs: &dyn Vfs, nodes: &mut Nodes, op: &Op) -> Result<Outcome> {
     }
 }
 
-fn seen(nodes: &Nodes, attr: &Attr) -> Seen {
-    Seen {
-        node: nodes.keys.get(&attr.ino).copied(),
-        kind: attr.kind,
-        mode: attr.mode,
-        nlink: attr.nlink,
-        uid: attr.uid,
-        gid: attr.gid,
-        size: if attr.kind == FileKind::Directory { 0 } else { attr.size },
-    }
-}
-
 async fn names(vfs: &dyn Vfs, cx: &Context, nodes: &mut Nodes, op: &Op) -> Result<Outcome> {
     match &op.action {
         Action::Lookup { parent, name } => {
             let attr = vfs.lookup(cx, nodes.find(*parent)?, &[*name]).await?;
-            Ok(Outcome::Seen(seen(nodes, &attr)))
+            Ok(Outcome::Seen(Seen::of(nodes, &attr)))
         }
         Action::Make { parent, name, what, mode } => {
             let node = match what {
@@ -213,7 +221,7 @@ async fn names(vfs: &dyn Vfs, cx: &Context, nodes: &mut Nodes, op: &Op) -> Resul
             };
             let attr = vfs.make(cx, nodes.find(*parent)?, &[*name], node, *mode, 0).await?;
             nodes.learn(op.request, attr.ino);
-            Ok(Outcome::Seen(seen(nodes, &attr)))
+            Ok(Outcome::Seen(Seen::of(nodes, &attr)))
         }
         Action::Create { parent, name, mode, exclusive, slot } => {
             let parent = nodes.find(*parent)?;
@@ -229,11 +237,11 @@ async fn names(vfs: &dyn Vfs, cx: &Context, nodes: &mut Nodes, op: &Op) -> Resul
                 }
                 _ => vfs.release(cx, made.attr.ino, made.handle.id).await?,
             }
-            Ok(Outcome::Created(seen(nodes, &made.attr), made.created))
+            Ok(Outcome::Created(Seen::of(nodes, &made.attr), made.created))
         }
         Action::Link { node, parent, name } => {
             let attr = vfs.link(cx, nodes.find(*node)?, nodes.find(*parent)?, &[*name]).await?;
-            Ok(Outcome::Seen(seen(nodes, &attr)))
+            Ok(Outcome::Seen(Seen::of(nodes, &attr)))
         }
         Action::Unlink { parent, name } => vfs.unlink(cx, nodes.find(*parent)?, &[*name]).await.map(|()| Outcome::Done),
         Action::Rmdir { parent, name } => vfs.rmdir(cx, nodes.find(*parent)?, &[*name]).await.map(|()| Outcome::Done),
@@ -272,17 +280,17 @@ async fn attributes(vfs: &dyn Vfs, cx: &Context, nodes: &Nodes, op: &Op) -> Resu
         Action::Readlink { node } => vfs.readlink(cx, nodes.find(*node)?).await.map(Outcome::Bytes),
         Action::Getattr { node } => {
             let attr = vfs.getattr(cx, Target::inode(nodes.find(*node)?)).await?;
-            Ok(Outcome::Seen(seen(nodes, &attr)))
+            Ok(Outcome::Seen(Seen::of(nodes, &attr)))
         }
         Action::Chmod { node, mode } => {
             let set = SetAttr { mode: Some(*mode), ..SetAttr::default() };
             let attr = vfs.setattr(cx, Target::inode(nodes.find(*node)?), set).await?;
-            Ok(Outcome::Seen(seen(nodes, &attr)))
+            Ok(Outcome::Seen(Seen::of(nodes, &attr)))
         }
         Action::Chown { node, uid, gid } => {
             let set = SetAttr { uid: Some(*uid), gid: Some(*gid), ..SetAttr::default() };
             let attr = vfs.setattr(cx, Target::inode(nodes.find(*node)?), set).await?;
-            Ok(Outcome::Seen(seen(nodes, &attr)))
+            Ok(Outcome::Seen(Seen::of(nodes, &attr)))
         }
         Action::Setxattr { node, name, len, mode } => {
             let value = bytes_of(op.request, Fill { len: *len, plain: true });
@@ -318,7 +326,7 @@ async fn files(vfs: &dyn Vfs, cx: &Context, nodes: &mut Nodes, op: &Op) -> Resul
         Action::Truncate { via, size } => {
             let set = SetAttr { size: Some(*size), ..SetAttr::default() };
             let attr = vfs.setattr(cx, nodes.target(*via)?, set).await?;
-            Ok(Outcome::Seen(seen(nodes, &attr)))
+            Ok(Outcome::Seen(Seen::of(nodes, &attr)))
         }
         Action::Write { via, offset, fill } => {
             let written = vfs.write(cx, nodes.target(*via)?, *offset, &bytes_of(op.request, *fill)).await?;

@@ -21,6 +21,7 @@ use objstore_pool::HealReport;
 use tests_model::Model;
 use tests_model::compare::{Depth, Tree, difference, dump};
 
+use crate::doors::{Doors, Straight, Worded};
 use crate::drives::{BadDrives, break_drives};
 use crate::execute::{Nodes, Outcome, execute};
 use crate::generate::{Generator, Known, Step};
@@ -62,6 +63,7 @@ impl AddAssign for Summary {
 pub struct History {
     seed: u64,
     store: SimStore,
+    doors: Arc<dyn Doors>,
     generator: Generator,
     model: Model,
     model_nodes: Nodes,
@@ -89,6 +91,16 @@ impl History {
     /// With the seed, the steps and the difference, where the store breaks a promise.
     pub fn run(seed: u64, steps: usize) -> Summary {
         Self::finished(seed, steps).summary
+    }
+
+    /// As `run`, with the operations going through `doors`.
+    ///
+    /// # Panics
+    /// As `run`.
+    pub fn run_through(doors: Arc<dyn Doors>, seed: u64, steps: usize) -> Summary {
+        let mut history = Self::begin(seed, Failpoints::none(), doors);
+        history.finish(steps);
+        history.summary
     }
 
     /// What happened, line by line, down to the LSNs and the requests made of the disk.
@@ -119,7 +131,7 @@ impl History {
             }
             _ => FailAction::Continue,
         });
-        let mut history = Self::begin(seed, failpoints);
+        let mut history = Self::begin(seed, failpoints, Arc::new(Straight));
         history.log.push(format!("dying at {place}, {nth}"));
         disk.get_or_init(|| history.store.disk().clone());
         history.finish(steps);
@@ -131,7 +143,7 @@ impl History {
     /// # Panics
     /// As `run`: where the histories are worth anything, for most seeds.
     pub fn run_on_lying_disk(seed: u64, steps: usize) {
-        let mut history = Self::begin(seed, Failpoints::none());
+        let mut history = Self::begin(seed, Failpoints::none(), Arc::new(Straight));
         history.lying = true;
         history.lie();
         history.finish(steps);
@@ -143,7 +155,7 @@ impl History {
     /// As `run`.
     pub fn places(seed: u64, steps: usize) -> Vec<&'static str> {
         let failpoints = Failpoints::with(|_, _| FailAction::Continue);
-        Self::begin(seed, failpoints.clone()).finish(steps);
+        Self::begin(seed, failpoints.clone(), Arc::new(Straight)).finish(steps);
         failpoints.hits().into_keys().collect()
     }
 
@@ -154,17 +166,19 @@ impl History {
     }
 
     fn finished(seed: u64, steps: usize) -> Self {
-        let mut history = Self::begin(seed, Failpoints::none());
+        let mut history = Self::begin(seed, Failpoints::none(), Arc::new(Straight));
         history.finish(steps);
         history
     }
 
-    fn begin(seed: u64, failpoints: Failpoints) -> Self {
+    fn begin(seed: u64, failpoints: Failpoints, doors: Arc<dyn Doors>) -> Self {
         let settings = Settings::random(&SimRng::stream(seed, 101));
         let shown = format!("{settings:?}");
         let store = SimStore::with_failpoints(seed, settings, failpoints);
-        let mut history = Self::new(seed, store.unwrap_or_else(|e| panic!("SEED={seed}: a new store: {e}")));
+        let store = store.unwrap_or_else(|e| panic!("SEED={seed}: a new store: {e}"));
+        let mut history = Self::new(seed, store, doors);
         history.log.push(shown);
+        history.open_doors();
         history
     }
 
@@ -176,12 +190,13 @@ impl History {
         }
     }
 
-    fn new(seed: u64, store: SimStore) -> Self {
+    fn new(seed: u64, store: SimStore, doors: Arc<dyn Doors>) -> Self {
         let model = Model::with_root(0, 0, 0o777);
         let base = Base { state: model.snapshot(), nodes: Nodes::new() };
         Self {
             seed,
             store,
+            doors,
             generator: Generator::new(seed),
             model,
             model_nodes: Nodes::new(),
@@ -336,13 +351,19 @@ impl History {
 
     // Calls ------------------------------------------------------------------------------------------------------
 
+    fn open_doors(&self) {
+        self.doors.started(self.store.engine(), &self.model, &self.model_nodes, &self.engine_nodes);
+    }
+
     fn call(&mut self, op: Op) {
         self.summary.calls += 1;
+        let doors = Arc::clone(&self.doors);
+        let Worded { call, meaning: op } = doors.word(op, &self.model, &self.model_nodes, &self.engine_nodes);
         let entry = self.entry(&op);
         let written = op.action.written().and_then(|via| self.model_nodes.key_of(via));
         let engine = self.store.engine().clone();
         let mut nodes = self.engine_nodes.clone();
-        let outcome = self.wait("call", execute(&*engine, &mut nodes, &op));
+        let outcome = self.wait("call", doors.call(&engine, &mut nodes, &call));
         self.engine_nodes = nodes;
         let outcome = outcome.unwrap_or(Outcome::Failed(ErrorKind::Io));
         let invisible = entry.invisible;
@@ -353,8 +374,8 @@ impl History {
         }
         let expected = execute(&self.model, &mut self.model_nodes, &op).now_or_never();
         let expected = expected.expect("the model never waits");
-        if outcome != expected {
-            self.fail(&format!("{op:?}:\n  store {outcome:?}\n  model {expected:?}"));
+        if !doors.agree(&outcome, &expected) {
+            self.fail(&format!("{call:?}:\n  store {outcome:?}\n  model {expected:?}"));
         }
         if !outcome.is_failure() && !invisible {
             self.note(&op, written, &outcome);
@@ -456,6 +477,7 @@ impl History {
 
     fn restart(&mut self) {
         let commits = self.store.commits().position();
+        self.doors.stopped();
         if let Err(error) = self.store.restart() {
             if self.store.disk().is_off() {
                 return;
@@ -466,12 +488,14 @@ impl History {
         self.summary.commits += commits as u64;
         self.model = Model::from_state(self.model.snapshot());
         self.begin_epoch();
+        self.open_doors();
         self.compare("after a clean restart");
         self.check("after a clean restart");
     }
 
     fn crash(&mut self, survival: Survival) {
         let commits = self.store.commits().commits();
+        self.doors.stopped();
         let rng = self.store.world().rng();
         let (again, changes) = (rng.one_in(4), rng.below(60));
         if again {
@@ -493,6 +517,7 @@ impl History {
         self.model_nodes = prefix.nodes;
         self.begin_epoch();
         self.learn_unanswered();
+        self.open_doors();
         self.check("after a crash");
     }
 

@@ -94,6 +94,7 @@ pub async fn begin_timeline(meta: &dyn MetaStore, store: Arc<dyn BlobStore>, rep
     let begun = Begun { lsn: past.lsn + 1, last_segment: past.last_segment + 1, timeline: past.timeline + 1 };
     let mut record = Batch::new();
     system::put_timeline(&mut record, begun.timeline);
+    system::skip_lost_inos(meta, &mut record)?;
     let lineage = Lineage { timeline: begun.timeline, previous: report.tail };
     let mut writer = BlobWriter::new(SegmentId(begun.last_segment), lineage, Compression::None)?;
     writer.batch(Lsn(begun.lsn), record.as_bytes())?;

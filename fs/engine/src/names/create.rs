@@ -31,7 +31,8 @@ impl Engine {
     ) -> Result<Created> {
         self.admit_metadata(cx, name.len()).await?;
         loop {
-            let create = || self.create_or_find(cx, parent, name, mode, umask, flags, exclusive);
+            let ino = self.new_ino().await?;
+            let create = || self.create_or_find(cx, ino, parent, name, mode, umask, flags, exclusive);
             match self.within_quota(create).await? {
                 Step::Made(created, lsn) => {
                     self.settle(cx, lsn).await?;
@@ -50,6 +51,7 @@ impl Engine {
     fn create_or_find(
         &self,
         cx: &Context,
+        ino: Ino,
         parent: Ino,
         name: &[u8],
         mode: u32,
@@ -57,7 +59,6 @@ impl Engine {
         flags: OpenFlags,
         exclusive: bool,
     ) -> Result<Step> {
-        let ino = self.new_ino()?;
         let _stripes = self.stripes.write([parent, ino]);
         let mut directory = self.directory_locked(OP, parent)?;
         self.require_search(cx, &directory)?;

@@ -26,7 +26,8 @@ impl Engine {
     ) -> Result<Attr> {
         check_node(&node)?;
         self.admit_metadata(cx, name.len()).await?;
-        let make = || self.make_now(cx, parent, name, node.clone(), mode, umask, &set);
+        let ino = self.new_ino().await?;
+        let make = || self.make_now(cx, ino, parent, name, node.clone(), mode, umask, &set);
         let (attr, lsn) = self.within_quota(make).await?;
         self.settle(cx, lsn).await?;
         Ok(attr)
@@ -36,6 +37,7 @@ impl Engine {
     fn make_now(
         &self,
         cx: &Context,
+        ino: Ino,
         parent: Ino,
         name: &[u8],
         node: NewNode,
@@ -43,7 +45,6 @@ impl Engine {
         umask: u32,
         set: &SetAttr,
     ) -> Result<(Attr, Lsn)> {
-        let ino = self.new_ino()?;
         let _stripes = self.stripes.write([parent, ino]);
         let mut directory = self.directory_locked(OP, parent)?;
         check_name(OP, name, ErrorKind::Exists)?;

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use fs_api::Vfs;
 use futures::FutureExt;
 use futures::future::select_all;
-use gateway_fuse::{Busy, Mount, MountOptions, MountPoint, unmount};
+use gateway_fuse::{Busy, LockGate, Mount, MountOptions, MountPoint, unmount};
 use objstore_base::Result;
 use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
@@ -111,9 +111,11 @@ impl Service {
 
     async fn open_each(&self, places: Places, runtime: &Runtime, mounts: &mut Mounts) -> Result<(), Failure> {
         let requests = Arc::new(AtomicU64::new(1));
+        // Mounts come first, and their locks after those that clients of the NFS door had before this start.
+        let (keeper, lock_gate) = LockGate::closed();
         for (point, door) in places.points.iter().zip(1..) {
-            let options =
-                MountOptions { door, requests: Arc::clone(&requests), ..MountOptions::new(&self.layout.data) };
+            let (requests, lock_gate) = (Arc::clone(&requests), lock_gate.clone());
+            let options = MountOptions { door, requests, lock_gate, ..MountOptions::new(&self.layout.data) };
             let vfs = self.watched(&format!("fuse {}", point.path().display()));
             mounts.mounts.push(gateway_fuse::mount(vfs, &self.env, runtime.handle().clone(), point, options)?);
             self.mounted.lock().push(point.path().to_path_buf());
@@ -122,8 +124,11 @@ impl Service {
             let (vfs, list) = (self.watched("nfs"), self.layout.network_locks());
             let door = NfsDoor::open(&self.env, &self.engine, vfs, self.shares.live(), &section, sockets, list);
             let door = door.await?;
+            door.open_gate(keeper);
             *self.nfs.lock() = Some(door);
             self.guard_mounts();
+        } else {
+            keeper.open();
         }
         Ok(())
     }

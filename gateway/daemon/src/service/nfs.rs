@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use fs_api::Vfs;
 use fs_engine::{Engine, SettingChange};
+use gateway_fuse::GateKeeper;
 use gateway_nfs::protocol::{MOUNT_PROGRAM, NFS_PROGRAM, VERSION};
 use gateway_nfs::{Door, DoorOptions, MountProgram, Shares};
 use gateway_nlm::protocol::{NLM_PROGRAM, NSM_PROGRAM};
@@ -98,6 +99,15 @@ impl NfsDoor {
         };
         tracing::info!(?addresses, "the NFS door is open");
         Ok(Self { server, addresses, mappings, locks })
+    }
+
+    /// Opens the gate for locks of this machine: when clients have had the time to take theirs again, or at once where
+    /// there are no locks over the network.
+    pub(crate) fn open_gate(&self, gate: GateKeeper) {
+        match &self.locks {
+            Some(locks) => locks.open_after_grace(gate),
+            None => gate.open(),
+        }
     }
 
     /// How each of `shares` is mounted from another machine, or from this one.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fs_api::Vfs;
+use gateway_fuse::GateKeeper;
 use gateway_nfs::Door;
 use gateway_nlm::protocol::{NLM_PROGRAM, NLM_VERSION, NSM_PROGRAM, NSM_VERSION};
 use gateway_nlm::{FileMonitors, NlmDoor, NlmOptions, StatusMonitor};
@@ -58,6 +59,11 @@ impl NetworkLocks {
     /// What the door's own port serves too.
     pub(super) fn programs(&self) -> [Arc<dyn Program>; 2] {
         [Arc::clone(&self.door) as Arc<dyn Program>, Arc::clone(&self.monitor) as Arc<dyn Program>]
+    }
+
+    /// Opens the gate for locks of this machine when clients have had theirs again.
+    pub(super) fn open_after_grace(&self, gate: GateKeeper) {
+        self.door.after_grace(|| gate.open());
     }
 
     /// What the portmapper has to announce, for a door on `port`.

@@ -76,6 +76,10 @@ pub(crate) async fn rename(request: &Request, mut args: Decoder) -> Parsed<Body>
         if source.share.id != target.share.id {
             return Err(Status::XDev);
         }
+        // Elsewhere they are busy, which a client here would take for a reason to ask again, for ever (RFC 1813, 3.3.14).
+        if [&from, &to].iter().any(|place| matches!(&place.name[..], b"." | b"..")) {
+            return Err(Status::Inval);
+        }
         let source_attr = request.directory(&source).await?;
         let target_attr = request.directory(&target).await?;
         Ok((source, source_attr, target, target_attr))

@@ -167,3 +167,15 @@ fn a_recovery_that_was_cut_short_is_no_store() {
     let error = crate::system::require_finished(&*meta).expect_err("nothing was recovered");
     assert!(error.to_string().contains("tidegate recover"), "{error}");
 }
+
+/// Somebody may have a handle of what was lost.
+#[test]
+fn a_number_that_was_lost_with_its_machine_is_not_given_again() {
+    let world = World::new();
+    fill(&world, 0, 3);
+    world.upload();
+    let (world, _) = world.on_a_new_machine();
+    let lost = world.create("never uploaded");
+    let (world, _) = world.on_a_new_machine();
+    assert!(world.create("the next") > lost);
+}
