@@ -29,6 +29,8 @@ pub struct DoorOptions {
     /// A value that no earlier start of this service had.
     pub start: u64,
     pub manage_gids: Option<ManageGids>,
+    /// Numbers requests, together with the other doors of the process; begins at 1.
+    pub requests: Arc<AtomicU64>,
 }
 
 pub struct Door {
@@ -40,7 +42,7 @@ pub struct Door {
     duplicates: DuplicateCache,
     origins: Origins,
     refusals: Refusals,
-    requests: AtomicU64,
+    requests: Arc<AtomicU64>,
 }
 
 impl Door {
@@ -57,13 +59,18 @@ impl Door {
             manage_gids: options.manage_gids,
             origins: Origins::default(),
             refusals: Refusals::default(),
-            requests: AtomicU64::new(0),
+            requests: options.requests,
         }))
     }
 
     /// Tells clients to send unstable data again: something below lost writes that it had taken.
     pub fn unstable_data_lost(&self) {
         self.verifier.renew();
+    }
+
+    /// The number of a request of this door, or of the lock manager beside it.
+    pub fn next_request(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn vfs(&self) -> &dyn Vfs {
@@ -99,7 +106,7 @@ impl Door {
         let Some(procedure) = Procedure::from_number(call.procedure) else {
             return ready(Err(Refusal::ProcedureUnavailable)).boxed();
         };
-        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        let number = self.next_request();
         let Call { xid, peer, auth, args, .. } = call;
         let turn = if repeats_differ(procedure) {
             self.duplicates.turn(xid, procedure, peer, &auth, &args)

@@ -4,7 +4,7 @@ use std::hash::Hasher;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -64,7 +64,6 @@ pub struct NlmDoor {
     /// This server's status monitor's, since this start.
     pub(crate) state: i32,
     grace_until: Duration,
-    requests: AtomicU64,
     answers: AtomicUsize,
     stopping: watch::Sender<bool>,
     tasks: watch::Sender<usize>,
@@ -112,7 +111,6 @@ impl NlmDoor {
             hooks,
             state,
             options,
-            requests: AtomicU64::new(0),
             answers: AtomicUsize::new(0),
             stopping: watch::Sender::new(false),
             tasks: watch::Sender::new(0),
@@ -196,7 +194,7 @@ impl NlmDoor {
 
     async fn answer(self: Arc<Self>, call: Call) -> Result<Body, Refusal> {
         let procedure = Procedure::from_number(call.procedure).ok_or(Refusal::ProcedureUnavailable)?;
-        let request = self.requests.fetch_add(1, Ordering::Relaxed);
+        let request = self.nfs.next_request();
         let Call { peer, auth, args, .. } = call;
         let peer = Peer { socket: peer, auth, request };
         self.perform(&peer, procedure, args).await.map_err(|Garbage| Refusal::GarbageArguments)

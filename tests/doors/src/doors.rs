@@ -170,7 +170,7 @@ impl Doors for RandomDoors {
         };
         let share = Share { squash: Squash::None, ..Share::local(SHARE, b"/all", ROOT_INO) };
         let vfs = Tagged { engine: Arc::clone(engine), request: Arc::clone(&self.request) };
-        let options = DoorOptions { secret, start, manage_gids: None };
+        let options = DoorOptions { secret, start, manage_gids: None, requests: Arc::new(AtomicU64::new(1)) };
         let door = Door::new(Arc::new(vfs), Arc::new(Shares::new(vec![share])), options).expect("the index is read");
         let client = Client { door, kept: Arc::clone(&self.kept), xid: Arc::clone(&self.xid), start };
         if start == 1 {

@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fs_api::{Ino, ROOT_INO, SetAttr, Vfs};
@@ -66,7 +66,7 @@ impl Default for World {
 }
 
 fn door(vfs: &Arc<Model>, shares: &Arc<Shares>, start: u64) -> Arc<Door> {
-    let options = DoorOptions { secret: SECRET, start, manage_gids: None };
+    let options = DoorOptions { secret: SECRET, start, manage_gids: None, requests: Arc::new(AtomicU64::new(1)) };
     Door::new(Arc::clone(vfs) as Arc<dyn Vfs>, Arc::clone(shares), options).expect("the model keeps receipts")
 }
 

@@ -1,6 +1,7 @@
 //! A store, its NFS door and its lock manager.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -120,7 +121,8 @@ async fn start(
     clock: &ManualClock,
     env: &Env,
 ) -> Arc<NlmDoor> {
-    let nfs_options = DoorOptions { secret: SECRET, start: 1, manage_gids: None };
+    let nfs_options =
+        DoorOptions { secret: SECRET, start: 1, manage_gids: None, requests: Arc::new(AtomicU64::new(1)) };
     let nfs = Door::new(Arc::clone(vfs), Arc::clone(shares), nfs_options).expect("it reads receipts");
     let hooks = Hooks { clock: Arc::new(clock.clone()) as Arc<dyn Clock>, tasks: env.tasks.clone() };
     NlmDoor::start(Arc::clone(vfs), nfs, store, options, hooks).await.expect("the door starts")

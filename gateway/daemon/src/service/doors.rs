@@ -12,7 +12,7 @@ use objstore_base::Result;
 use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
 
-use super::nfs::{self, NfsDoor};
+use super::nfs::{self, Common, NfsDoor};
 use super::{Service, ServiceOptions, listening};
 use crate::config::{AdminSection, NfsSection};
 use crate::door_reports::NfsReport;
@@ -121,9 +121,9 @@ impl Service {
             self.mounted.lock().push(point.path().to_path_buf());
         }
         if let Some((section, sockets)) = places.nfs {
-            let (vfs, list) = (self.watched("nfs"), self.layout.network_locks());
-            let door = NfsDoor::open(&self.env, &self.engine, vfs, self.shares.live(), &section, sockets, list);
-            let door = door.await?;
+            let (vfs, locks_list) = (self.watched("nfs"), self.layout.network_locks());
+            let common = Common { shares: self.shares.live(), locks_list, requests };
+            let door = NfsDoor::open(&self.env, &self.engine, vfs, common, &section, sockets).await?;
             door.open_gate(keeper);
             *self.nfs.lock() = Some(door);
             self.guard_mounts();

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use fs_api::Vfs;
@@ -38,6 +39,14 @@ const SECRET: &str = "nfs/secret";
 const STARTS: &str = "nfs/starts";
 const SETTING_VERSION: u8 = 1;
 
+/// What the door shares with the rest of the service.
+pub(crate) struct Common {
+    pub(crate) shares: Arc<Shares>,
+    /// Of the clients that hold locks.
+    pub(crate) locks_list: PathBuf,
+    pub(crate) requests: Arc<AtomicU64>,
+}
+
 /// An open door.
 pub(crate) struct NfsDoor {
     server: Server,
@@ -56,20 +65,20 @@ pub(crate) fn reserve(options: &NfsSection) -> Result<Vec<TcpSocket>, Failure> {
 }
 
 impl NfsDoor {
-    /// Serves `shares` of `vfs`, which is `engine`'s, on `sockets` from now on.
+    /// Serves the shares of `vfs`, which is `engine`'s, on `sockets` from now on.
     pub(crate) async fn open(
         env: &Env,
         engine: &Engine,
         vfs: Arc<dyn Vfs>,
-        shares: Arc<Shares>,
+        common: Common,
         options: &NfsSection,
         sockets: Vec<TcpSocket>,
-        locks_list: PathBuf,
     ) -> Result<Self, Failure> {
+        let Common { shares, locks_list, requests } = common;
         let (secret, start) = (secret(env, engine).await?, count_start(env, engine).await?);
         let groups = options.manage_gids.then(|| UserGroups::new(env));
         let manage_gids = groups.as_ref().map(UserGroups::for_door);
-        let (behind, options_of_door) = (Arc::clone(&vfs), DoorOptions { secret, start, manage_gids });
+        let (behind, options_of_door) = (Arc::clone(&vfs), DoorOptions { secret, start, manage_gids, requests });
         let door = env.blocking(move || Door::new(behind, shares, options_of_door)).await;
         let door = door.map_err(|error| Failure::from(error.context("open the NFS door")))?;
         let locks = match (options.register_portmapper, options.listen.first()) {
