@@ -152,6 +152,64 @@ fn unknown_procedures_are_unavailable() {
     }
 }
 
+/// Ways in which programs have been talked into going up a directory. To a filesystem they are names, or no names at all.
+const UPWARDS: [&[u8]; 24] = [
+    b"..",
+    b".",
+    b"../f",
+    b"..\\f",
+    b"..\\",
+    b"\\..\\f",
+    b"%2e%2e",
+    b"%2e%2e%2f",
+    b"%2e%2e/f",
+    b"%252e%252e",
+    b"..%2f",
+    b"..%5c",
+    b"..%c0%af",
+    b"..\xc0\xaf",
+    b"\xc0\xae\xc0\xae",
+    b"\xe0\x80\xae\xe0\x80\xae",
+    b"\xef\xbc\x8e\xef\xbc\x8e",
+    b".\0.",
+    b"..\0",
+    b".%00.",
+    b"...",
+    b".. ",
+    b"..;",
+    b"/..",
+];
+
+#[test]
+fn h25_no_way_of_writing_dot_dot_leads_out_of_a_directory() {
+    let world = World::new();
+    let client = world.client(0);
+    let (_, outside) = client.create(&root(), b"f", CreateHow::Guarded(mode(0o600)));
+    let (_, dir) = client.mkdir(&root(), b"d");
+    let mut kept = 0;
+    for name in UPWARDS {
+        let shown = name.escape_ascii().to_string();
+        let is_name = name != b".." && name != b"." && !name.contains(&b'/') && !name.contains(&0);
+        let (status, made) = client.create(&dir, name, CreateHow::Guarded(mode(0o600)));
+        assert_eq!(status == tests_nfs::OK, is_name, "{shown}: {status}");
+        let (status, found) = client.lookup(&dir, name);
+        match name {
+            b".." => assert_eq!((status, found), (tests_nfs::OK, root()), "the directory above, inside the share"),
+            b"." => assert_eq!((status, found), (tests_nfs::OK, dir.clone())),
+            _ if is_name => {
+                assert_eq!((status, found), (tests_nfs::OK, made), "{shown} is itself");
+                kept += 1;
+            }
+            _ => assert_ne!((status, &found), (tests_nfs::OK, &outside), "{shown}"),
+        }
+        assert_eq!(client.lookup(&root(), b"..").1, root(), "above a share there is nothing");
+    }
+    assert_eq!(kept, 17);
+    for name in UPWARDS.into_iter().filter(|name| !matches!(*name, b"." | b"..")) {
+        assert_ne!(client.lookup(&root(), name).0, tests_nfs::OK, "nothing was made in the directory above");
+    }
+}
+
 #[test]
 fn h50_mount_knows_exact_paths_only() {
     let world = World::new();
