@@ -7,11 +7,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 use std::time::Duration;
 
 use futures::channel::oneshot;
-use objstore_base::{BoxFuture, Error, ErrorKind, Result, ResultExt};
+use objstore_base::{BoxFuture, Error, ErrorKind, Result, ResultExt, pending_once};
 
 use crate::ids::Lsn;
 use crate::journal::Journal;
@@ -109,19 +108,6 @@ struct Snapshot {
     rolled: Vec<Arc<Segment>>,
     appended_bytes: u64,
     unsynced_since: Option<Duration>,
-}
-
-/// Not ready at the first poll, ready at the second.
-async fn pending_once() {
-    let mut polled = false;
-    std::future::poll_fn(|cx| {
-        if std::mem::replace(&mut polled, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 impl Journal {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use cache_journal::{FrameId, SegmentState};
 use fs_api::{Context, Ino};
 use futures::future::{Either, FutureExt, ready, select};
-use objstore_base::{BoxFuture, Error, ErrorKind, Result};
+use objstore_base::{BoxFuture, Error, ErrorKind, Result, zeroed};
 
 use super::extents::overlapping;
 use super::pins::Pin;
@@ -76,7 +76,7 @@ impl Engine {
         if offset >= end {
             return Ok(Plan { inode, bytes: Vec::new(), pieces: Vec::new() });
         }
-        let mut bytes = vec![0; (end - offset) as usize];
+        let mut bytes = zeroed((end - offset) as usize);
         let mut covered = Vec::new();
         self.data.gathers.copy_into(ino, offset..end, &mut bytes, &mut |range| covered.push(range));
         let pieces = self.pieces_locked(ino, offset..end, &covered)?;

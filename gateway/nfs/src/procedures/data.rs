@@ -5,7 +5,7 @@ use fs_api::{AccessMask, Attr, Context, Durability, FILE_BYTES_MAX, FileKind, Se
 use futures::FutureExt;
 use gateway_sunrpc::Body;
 use gateway_sunrpc::xdr::Decoder;
-use objstore_base::{Error, ErrorKind};
+use objstore_base::{Error, ErrorKind, pending_once};
 
 use crate::protocol::TRANSFER_BYTES_MAX;
 use crate::protocol::args::{Parsed, ReadArgs, Stable, WriteArgs};
@@ -39,6 +39,9 @@ pub(crate) async fn override_refusal(
     let runs = want == Want::Read && request.vfs().access(&object.look(), object.ino, EXECUTE).await.is_ok();
     (owns || runs).then(|| object.privileged(durability))
 }
+
+/// Reads of so many bytes take longer than it takes to wake a thread: those of one connection are carried out side by side.
+const BESIDE_BYTES_MIN: u32 = 128 << 10;
 
 /// Only regular files have bytes; a device node is never opened on the server.
 const fn regular(attr: &Attr) -> Result<(), Status> {
@@ -76,6 +79,9 @@ pub(crate) async fn read(request: &Request, mut args: Decoder) -> Parsed<Body> {
 async fn bytes_of(request: &Request, file: &Object, attr: &Attr, args: &ReadArgs) -> Result<Bytes, Status> {
     regular(attr)?;
     let count = args.count.min(TRANSFER_BYTES_MAX);
+    if count >= BESIDE_BYTES_MIN {
+        pending_once().await;
+    }
     // What no file can hold is past the end of every file; permission is still decided.
     let offset = args.offset.min(FILE_BYTES_MAX - u64::from(count));
     let error = match request.vfs().read(&file.look(), file.target(), offset, count).await {

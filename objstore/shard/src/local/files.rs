@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use objstore_base::{Error, ErrorKind, Result, ResultExt};
+use objstore_base::{Error, ErrorKind, Result, ResultExt, zeroed};
 use objstore_env::{DiskFile, OpenMode};
 
 use super::{Root, TMP_DIR};
@@ -150,7 +150,7 @@ impl Root {
         header: &ShardHeader,
         range: Range<u64>,
     ) -> Result<Bytes> {
-        let mut content = vec![0; (range.end - range.start) as usize];
+        let mut content = zeroed((range.end - range.start) as usize);
         file.read_exact_at(&mut content, header.body_at() + range.start)
             .map_err(|e| self.failed("read shard", path, e))?;
         header.check(range.start as usize / UNIT_BYTES, &content).on(path.display())?;
