@@ -38,6 +38,10 @@ impl Engine {
             return Err(Error::new(ErrorKind::NotFound, OP).context("the directory has been removed"));
         }
         let mut listing = Listing::default();
+        // No more than there are, dots included: growing moves what is there.
+        listing
+            .entries
+            .reserve(usize::try_from(directory.entries).map_or(limit, |names| limit.min(names.saturating_add(2))));
         self.list_dots(&directory, cookie, limit, &mut listing);
         self.list_names(&directory, cookie, limit, &mut listing)?;
         if with_attr {

@@ -1,6 +1,6 @@
 //! READDIR and READDIRPLUS: cookies are the filesystem's, byte limits are kept to the byte.
 
-use fs_api::{Attr, DirEntry, Target};
+use fs_api::{Attr, DirEntry, Listing, Target};
 use gateway_sunrpc::Body;
 use gateway_sunrpc::xdr::Decoder;
 
@@ -88,17 +88,23 @@ async fn collect(
     loop {
         let per_entry = ENTRY_BYTES_USUAL + if plus { ATTR_BYTES + HANDLE_FIELD_BYTES } else { 0 };
         let limit = (room.all / per_entry).min(room.names / ENTRY_BYTES_USUAL).clamp(1, BATCH_MAX);
-        let listing = request.vfs().readdir(&cx, Target::inode(dir.ino), cookie, limit, plus).await?;
-        let nothing = listing.entries.is_empty();
-        entries.reserve(listing.entries.len());
-        for entry in listing.entries {
-            if !room.take(entry.name.len(), extra_bytes(dir, &entry, plus)) {
-                return if entries.is_empty() { Err(Status::TooSmall) } else { Ok((entries, false)) };
-            }
-            cookie = entry.cookie;
-            entries.push(entry);
+        let Listing { entries: mut found, end } =
+            request.vfs().readdir(&cx, Target::inode(dir.ino), cookie, limit, plus).await?;
+        let (wanted, nothing) = (found.len(), found.is_empty());
+        let mut fits = |entry: &&DirEntry| room.take(entry.name.len(), extra_bytes(dir, entry, plus));
+        let taken = found.iter().take_while(&mut fits).count();
+        found.truncate(taken);
+        cookie = found.last().map_or(cookie, |entry| entry.cookie);
+        // The first batch is mostly all of it, and is not moved.
+        if entries.is_empty() {
+            entries = found;
+        } else {
+            entries.append(&mut found);
         }
-        if listing.end || nothing {
+        if taken < wanted {
+            return if entries.is_empty() { Err(Status::TooSmall) } else { Ok((entries, false)) };
+        }
+        if end || nothing {
             return Ok((entries, true));
         }
     }
