@@ -1,6 +1,6 @@
 //! One client machine: what it asks, and what it hears when it is called back.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
@@ -64,9 +64,17 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// `127.0.0.host`
+    /// `127.0.0.1` for the first; the others have loopback addresses that no other process takes while this one lives, since
+    /// their portmappers listen on the port that the first one got.
     pub fn new(host: u8, name: &'static [u8]) -> Self {
-        Self { address: IpAddr::from([127, 0, 0, host]), name, uid: 0 }
+        let [_, first, second, third] = std::process::id().to_be_bytes();
+        let address = match host {
+            1 => Ipv4Addr::LOCALHOST,
+            // Room for seven machines of each of 2^21 processes, which are never alive together.
+            _ => Ipv4Addr::new(127, (host % 8) * 32 + first % 32, second, third),
+        };
+        let address = IpAddr::V4(address);
+        Self { address, name, uid: 0 }
     }
 
     pub async fn raw(&self, program: Arc<dyn Program>, procedure: u32, args: Bytes) -> Result<Decoder, Refusal> {
@@ -250,7 +258,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// On `127.0.0.host`; its portmapper listens on `portmapper_port`, or on any port where that is 0.
+    /// On the address of `host`; its portmapper listens on `portmapper_port`, or on any port where that is 0.
     pub async fn new(host: u8, name: &'static [u8], portmapper_port: u16) -> Self {
         let peer = Peer::new(host, name);
         let env = objstore_env::real::env(tokio::runtime::Handle::current()).expect("the system has chance");
