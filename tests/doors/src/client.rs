@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fs_api::{FileKind, Ino, ROOT_INO};
@@ -50,6 +50,10 @@ pub(crate) struct Client {
     pub(crate) kept: Arc<Mutex<Kept>>,
     pub(crate) xid: Arc<AtomicU32>,
     pub(crate) start: u64,
+    /// What the door numbers its next request with.
+    pub(crate) requests: Arc<AtomicU64>,
+    /// The operation that is carried out, by which the history knows its requests in the order of commits.
+    pub(crate) operation: u64,
 }
 
 /// A name in a listing.
@@ -110,6 +114,7 @@ impl Client {
         let peer = SocketAddr::from(([127, 0, 0, 1], 901));
         let args = Decoder::new(args);
         let call = Call { xid, version: 3, procedure: procedure as u32, peer, local: peer, auth, args };
+        self.requests.store(self.operation, Ordering::Relaxed);
         let body = Arc::clone(&self.door).call(call).await;
         body.unwrap_or_else(|refusal| panic!("{procedure:?} is well formed, and refused: {refusal:?}")).to_bytes()
     }

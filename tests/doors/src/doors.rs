@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use bytes::Bytes;
 use fs_api::{ROOT_INO, Target, Vfs};
@@ -20,7 +20,6 @@ use tests_sim::{Action, Doors, Key, Nodes, Op, Outcome, Seen, Via, Worded, execu
 use crate::carry::{carry_out, seen};
 use crate::client::{Answer, Client, Kept};
 use crate::meaning::{agree, attr_of, kind_of, say};
-use crate::tagged::Tagged;
 use crate::tally::Tally;
 
 const STALE: u32 = 70;
@@ -56,7 +55,6 @@ pub struct RandomDoors {
     memory: Memory,
     kept: Arc<Mutex<Kept>>,
     xid: Arc<AtomicU32>,
-    request: Arc<AtomicU64>,
     now: Mutex<Now>,
 }
 
@@ -76,7 +74,6 @@ impl RandomDoors {
             memory,
             kept: Arc::default(),
             xid: Arc::default(),
-            request: Arc::default(),
             now: Mutex::new(at_first),
         })
     }
@@ -169,10 +166,11 @@ impl Doors for RandomDoors {
             Memory::Nothing => (u128::from(start) << 64 | 1).to_be_bytes(),
         };
         let share = Share { squash: Squash::None, ..Share::local(SHARE, b"/all", ROOT_INO) };
-        let vfs = Tagged { engine: Arc::clone(engine), request: Arc::clone(&self.request) };
-        let options = DoorOptions { secret, start, manage_gids: None, requests: Arc::new(AtomicU64::new(1)) };
-        let door = Door::new(Arc::new(vfs), Arc::new(Shares::new(vec![share])), options).expect("the index is read");
-        let client = Client { door, kept: Arc::clone(&self.kept), xid: Arc::clone(&self.xid), start };
+        let (vfs, requests) = (Arc::clone(engine) as Arc<dyn Vfs>, Arc::new(AtomicU64::new(1)));
+        let options = DoorOptions { secret, start, manage_gids: None, requests: Arc::clone(&requests) };
+        let door = Door::new(vfs, Arc::new(Shares::new(vec![share])), options).expect("the index is read");
+        let client =
+            Client { door, kept: Arc::clone(&self.kept), xid: Arc::clone(&self.xid), start, requests, operation: 0 };
         if start == 1 {
             let root = HandleKey::new(secret).seal(FileHandle { share: SHARE, ino: ROOT_INO });
             client.learn(ROOT_INO, Bytes::copy_from_slice(&root));
@@ -217,11 +215,11 @@ impl Doors for RandomDoors {
     }
 
     fn call<'a>(&'a self, engine: &'a Engine, nodes: &'a mut Nodes, op: &'a Op) -> BoxFuture<'a, Outcome> {
-        let (client, way, probe) = {
+        let (mut client, way, probe) = {
             let mut now_open = self.now.lock();
             (now_open.client.clone().expect("the doors are open"), now_open.way, now_open.probe.take())
         };
-        self.request.store(op.request, Ordering::Relaxed);
+        client.operation = op.request;
         async move {
             if let Some(probe) = probe {
                 let asked = Self::ask(&client, nodes, probe).await;

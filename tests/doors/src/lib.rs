@@ -11,7 +11,6 @@ mod carry;
 mod client;
 mod doors;
 mod meaning;
-mod tagged;
 mod tally;
 
 pub use doors::{Memory, RandomDoors};
