@@ -21,7 +21,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cache_journal::{FrameData, FrameId, Journal, Lsn};
+use cache_journal::{FrameData, Journal, Lsn};
 use cache_writeback::WriteBack;
 use fs_api::{Context, DoorId, Durability, Ino, Time};
 use fs_meta::{Batch, Column, MetaStore};
@@ -82,26 +82,20 @@ impl Engine {
     /// # Errors
     /// `QuotaExceeded` where it takes more than a quota allows; nothing is changed then.
     pub(crate) fn apply(&self, change: Change) -> Result<Lsn> {
-        self.apply_frames(&[], change, &mut |_, _| {})
+        self.apply_frames(&[], change)
     }
 
-    /// As [`Engine::apply`], with bytes: `frames` are stored in the same record, and `build` adds what names them to the
-    /// batch (after everything that is in the change already). `build` may run more than once; it does no I/O.
-    pub(crate) fn apply_frames(
-        &self,
-        frames: &[FrameData<'_>],
-        mut change: Change,
-        build: &mut dyn FnMut(&[FrameId], &mut Batch),
-    ) -> Result<Lsn> {
+    /// As [`Engine::apply`], with bytes: `frames` are stored in the same record, and its edits say where they go.
+    pub(crate) fn apply_frames(&self, frames: &[FrameData<'_>], mut change: Change) -> Result<Lsn> {
         self.require_agreement()?;
         // Given back where the journal does not take the change.
         let taken = self.projects.charge(std::mem::take(&mut change.charges), change.growth)?;
         let mut framed = Batch::new();
         let _gate = self.gate.read();
-        self.encode_edits(&mut change)?;
+        let unnamed = self.encode_edits(&mut change)?;
         let appended = self.journal.append(frames, &mut |ids, out| {
             framed.clear();
-            build(ids, &mut framed);
+            unnamed.encode(ids, &mut framed);
             out.extend_from_slice(change.batch.as_bytes());
             out.extend_from_slice(framed.as_bytes());
         })?;

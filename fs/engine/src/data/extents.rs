@@ -8,7 +8,7 @@
 
 use std::ops::{ControlFlow, Range};
 
-use cache_journal::{FrameId, SegmentId};
+use cache_journal::{FrameData, FrameId, SegmentId};
 use fs_meta::{Batch, Column, Direction, MetaRead};
 use objstore_base::Result;
 
@@ -70,6 +70,8 @@ pub(crate) struct Edit {
     ino: u64,
     removed: Vec<u64>,
     placed: Vec<Placed>,
+    /// Where the frames of the record itself go: offset in the file and bytes.
+    filled: Vec<(u64, u32)>,
     uses: Vec<(FrameId, FrameUse)>,
     /// By how much the bytes allocated to the inode change.
     allocated: i64,
@@ -112,6 +114,12 @@ impl Edit {
         self.placed.push(placed);
     }
 
+    /// Puts the frames of the very record of this edit where the map is empty, in their order.
+    pub(crate) fn fill(&mut self, frames: &[FrameData<'_>]) {
+        self.filled.extend(frames.iter().map(|frame| (frame.offset, frame.bytes.len() as u32)));
+        self.allocated += frames.iter().map(|frame| frame.bytes.len() as i64).sum::<i64>();
+    }
+
     pub(crate) const fn allocated(&self) -> i64 {
         self.allocated
     }
@@ -122,12 +130,16 @@ impl Edit {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.removed.is_empty() && self.placed.is_empty()
+        self.removed.is_empty() && self.placed.is_empty() && self.filled.is_empty()
     }
 
-    /// Puts everything but the frames of this very record (see [`place_frames`]) into `batch`.
-    pub(crate) fn encode(&self, home: Home<'_>, batch: &mut Batch) -> Result<()> {
-        for offset in &self.removed {
+    /// Puts everything into `batch` but what depends on the names of the record's own frames, which goes to `unnamed`.
+    pub(crate) fn encode(&self, home: Home<'_>, batch: &mut Batch, unnamed: &mut Unnamed) -> Result<()> {
+        // What is put again at the same place is replaced: every entry that the index need not take counts.
+        let mut put: Vec<u64> = self.placed.iter().map(|placed| placed.offset).collect();
+        put.extend(self.filled.iter().map(|(offset, _)| *offset));
+        put.sort_unstable();
+        for offset in self.removed.iter().filter(|offset| put.binary_search(offset).is_err()) {
             batch.delete(Column::Extent, &extent_key(self.ino, *offset));
         }
         let mut value = Vec::with_capacity(32);
@@ -136,12 +148,11 @@ impl Edit {
             placed.extent.encode(&mut value);
             batch.put(Column::Extent, &extent_key(self.ino, placed.offset), &value);
         }
-        let mut live = LiveBytes::default();
         for (frame, change) in self.uses.iter().filter(|(_, change)| *change != FrameUse::default()) {
             batch.add(Column::FrameRef, &frame_key(*frame), change.packed());
-            live.add(home(*frame)?.segment, change.bytes);
+            unnamed.live.add(home(*frame)?.segment, change.bytes);
         }
-        live.encode(batch);
+        unnamed.places.extend(self.filled.iter().map(|(offset, len)| (extent_key(self.ino, *offset), *len)));
         Ok(())
     }
 
@@ -181,23 +192,32 @@ impl Edit {
     }
 }
 
-/// Names the frames of a record in the extent map: `places[i]` is where the bytes of `ids[i]` go, a range that the map
-/// leaves empty (an [`Edit`] of the same record cleared it).
-pub(crate) fn place_frames(ino: u64, places: &[(u64, u32)], ids: &[FrameId], batch: &mut Batch) {
-    debug_assert_eq!(places.len(), ids.len(), "the journal names every frame");
-    let mut live = LiveBytes::default();
-    let mut value = Vec::with_capacity(32);
-    for ((offset, len), frame) in places.iter().zip(ids) {
-        value.clear();
-        Extent::Data { frame: *frame, skip: 0, len: *len }.encode(&mut value);
-        batch.put(Column::Extent, &extent_key(ino, *offset), &value);
-        live.add(frame.segment, i64::from(*len));
+/// What the edits of a record leave to be said once the journal has named the frames of the record.
+#[derive(Default)]
+pub(crate) struct Unnamed {
+    /// Per frame, the key of its extent and its bytes: a range that the map leaves empty.
+    places: Vec<([u8; 16], u32)>,
+    live: LiveBytes,
+}
+
+impl Unnamed {
+    /// Puts it into `batch`, with the names of all frames of the record.
+    pub(crate) fn encode(&self, ids: &[FrameId], batch: &mut Batch) {
+        debug_assert_eq!(self.places.len(), ids.len(), "the journal names every frame");
+        let mut live = self.live.clone();
+        let mut value = Vec::with_capacity(32);
+        for ((key, len), frame) in self.places.iter().zip(ids) {
+            value.clear();
+            Extent::Data { frame: *frame, skip: 0, len: *len }.encode(&mut value);
+            batch.put(Column::Extent, key, &value);
+            live.add(frame.segment, i64::from(*len));
+        }
+        live.encode(batch);
     }
-    live.encode(batch);
 }
 
 /// Changes of live bytes, summed where neighbours fall on the same segment.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct LiveBytes(Vec<(SegmentId, i64)>);
 
 impl LiveBytes {

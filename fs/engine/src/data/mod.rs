@@ -53,6 +53,7 @@ pub use check::CheckReport;
 pub use checkpoint::CheckpointReport;
 pub use compact::Compaction;
 pub use damaged::DamagedFile;
+use extents::Unnamed;
 pub(crate) use extents::{Edit, starting_in};
 pub use lineage::{Begun, begin_timeline};
 pub(crate) use liveness::liveness;
@@ -141,12 +142,14 @@ impl Engine {
         self.load_trims()
     }
 
-    /// Puts the extents that `change` edits into its batch. Called with the gate held.
-    pub(crate) fn encode_edits(&self, change: &mut Change) -> Result<()> {
+    /// Puts the extents that `change` edits into its batch; gives what waits for the names of its frames. Called with
+    /// the gate held.
+    pub(crate) fn encode_edits(&self, change: &mut Change) -> Result<Unnamed> {
+        let mut unnamed = Unnamed::default();
         for edit in std::mem::take(&mut change.edits) {
-            edit.encode(&|frame| self.home(frame), &mut change.batch)?;
+            edit.encode(&|frame| self.home(frame), &mut change.batch, &mut unnamed)?;
         }
-        Ok(())
+        Ok(unnamed)
     }
 
     /// Forgets what was learned of how `handle` reads.

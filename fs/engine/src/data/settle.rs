@@ -10,7 +10,7 @@ use fs_api::Ino;
 use objstore_base::Result;
 
 use super::allocate::gaps;
-use super::extents::{Edit, overlapping, place_frames};
+use super::extents::{Edit, overlapping};
 use super::gather::{FRAME_BYTES, Fill, Settling, SmallWrite};
 use crate::change::Change;
 use crate::engine::Engine;
@@ -98,17 +98,16 @@ impl Engine {
         for run in runs.iter() {
             split_frames(ino, run.offset, &run.bytes, &mut frames);
         }
-        let places: Vec<(u64, u32)> = frames.iter().map(|f| (f.offset, f.bytes.len() as u32)).collect();
-        let allocated = edit.allocated() + runs.bytes() as i64;
-        inode.allocated = inode.allocated.saturating_add_signed(allocated);
+        edit.fill(&frames);
+        inode.allocated = inode.allocated.saturating_add_signed(edit.allocated());
         let mut change = Change::of_requests(requests.clone());
         // These writes were answered.
         change.growth = Growth::Accepted;
-        change.count_bytes(&inode, allocated);
+        change.count_bytes(&inode, edit.allocated());
         change.redeem(&inode, *reserved);
         change.put_inode(&inode);
         change.edit(edit);
-        self.apply_frames(&frames, change, &mut |ids, batch| place_frames(ino, &places, ids, batch))?;
+        self.apply_frames(&frames, change)?;
         Ok(())
     }
 

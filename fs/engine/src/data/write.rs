@@ -12,7 +12,7 @@ use fs_api::{Context, FILE_BYTES_MAX, FileKind, Ino, Notice};
 use futures::future::FutureExt;
 use objstore_base::{BoxFuture, Error, ErrorKind, Result};
 
-use super::extents::{Edit, place_frames};
+use super::extents::Edit;
 use super::settle::split_frames;
 use crate::attrs::node;
 use crate::change::Change;
@@ -101,15 +101,14 @@ impl Engine {
         edit.clear(&*self.meta, std::slice::from_ref(&range))?;
         let mut frames = Vec::with_capacity(data.len() / cache_journal::FRAME_BYTES_MAX + 2);
         split_frames(ino, range.start, data, &mut frames);
-        let places: Vec<(u64, u32)> = frames.iter().map(|f| (f.offset, f.bytes.len() as u32)).collect();
+        edit.fill(&frames);
         let mut change = Change::new(cx);
-        let allocated = edit.allocated() + data.len() as i64;
-        inode.allocated = inode.allocated.saturating_add_signed(allocated);
-        change.count_bytes(&inode, allocated);
+        inode.allocated = inode.allocated.saturating_add_signed(edit.allocated());
+        change.count_bytes(&inode, edit.allocated());
         change.put_inode(&inode);
         change.edit(edit);
         change.content(inode.ino, range);
-        self.apply_frames(&frames, change, &mut |ids, batch| place_frames(ino, &places, ids, batch))
+        self.apply_frames(&frames, change)
     }
 
     /// Applies `edit`, which names no new bytes, together with the record of its inode.

@@ -104,15 +104,15 @@ impl World {
     }
 
     fn commit(&mut self, edit: &Edit, ino: u64) {
-        self.commit_frames(edit, ino, &[], &[]);
+        self.commit_frames(edit, ino, &[]);
     }
 
-    fn commit_frames(&mut self, edit: &Edit, ino: u64, places: &[(u64, u32)], ids: &[FrameId]) {
-        let mut batch = Batch::new();
-        edit.encode(&|frame| Ok(self.home(frame)), &mut batch).expect("encode");
-        place_frames(ino, places, ids, &mut batch);
+    fn commit_frames(&mut self, edit: &Edit, ino: u64, ids: &[FrameId]) {
+        let (mut batch, mut unnamed) = (Batch::new(), Unnamed::default());
+        edit.encode(&|frame| Ok(self.home(frame)), &mut batch, &mut unnamed).expect("encode");
+        unnamed.encode(ids, &mut batch);
         self.store.apply(&batch).expect("memory store");
-        self.allocated[ino as usize] += edit.allocated() + places.iter().map(|(_, len)| i64::from(*len)).sum::<i64>();
+        self.allocated[ino as usize] += edit.allocated();
     }
 
     fn run(&mut self, step: Step) {
@@ -120,17 +120,18 @@ impl World {
             Step::Write { ino, ranges } => {
                 let mut edit = Edit::new(ino);
                 edit.clear(&self.store, &ranges).expect("clear");
-                let (mut ids, mut places) = (Vec::new(), Vec::new());
+                let bytes = [0; SPACE as usize];
+                let mut ids = Vec::new();
                 for range in &ranges {
                     let len = range.end - range.start;
                     let frame = self.frame(len);
                     ids.push(frame);
-                    places.push((range.start, len as u32));
+                    edit.fill(&[FrameData { ino, offset: range.start, bytes: &bytes[..len as usize], origin: None }]);
                     for at in range.clone() {
                         self.cells[ino as usize][at as usize] = Cell::Byte(frame, at - range.start);
                     }
                 }
-                self.commit_frames(&edit, ino, &places, &ids);
+                self.commit_frames(&edit, ino, &ids);
             }
             Step::Reserve { ino, range } => {
                 let mut edit = Edit::new(ino);

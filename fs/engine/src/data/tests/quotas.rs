@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use fs_api::{FallocateMode, Ino, NewNode, ROOT_INO, RenameMode, Target, Vfs};
+use fs_api::{DoorId, FallocateMode, Ino, NewNode, ROOT_INO, RenameMode, Target, Vfs};
 use fs_meta::Column;
 use objstore_base::ErrorKind::{CrossDevice, InvalidArgument, NotFound, QuotaExceeded};
 
@@ -248,10 +248,10 @@ fn quotas_do_not_lie_in_each_other_and_need_a_directory() {
 fn the_directory_of_a_quota_that_is_removed_while_open_takes_no_new_one() {
     let world = World::new();
     let directory = world.mkdir(ROOT_INO, "d");
-    world.engine.hold(directory, 1);
+    world.engine.hold(DoorId::default(), directory, 1);
     world.rmdir(ROOT_INO, "d").expect("removed");
     assert_eq!(world.set_quota(directory, Some(1), None), Err(NotFound));
-    world.engine.unhold(directory, 1);
+    world.engine.unhold(DoorId::default(), directory, 1);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use fs_api::{Context, FallocateMode, Ino, Target, Vfs};
+use fs_api::{Context, DoorId, FallocateMode, Ino, Target, Vfs};
 use objstore_base::ErrorKind;
 use objstore_env::{FailAction, Failpoints};
 
@@ -108,10 +108,10 @@ fn many_orphans_of_many_extents_are_freed_in_records_that_fit() {
     let world = World::with(|config| config.journal.segment_bytes = 128 << 10);
     let inos: Vec<Ino> = (0..40).map(|n| scattered(&world, &format!("file-{n}"), 120)).collect();
     for (n, ino) in inos.iter().enumerate() {
-        world.engine.hold(*ino, 1);
+        world.engine.hold(DoorId::default(), *ino, 1);
         world.unlink(&format!("file-{n}"));
     }
-    inos.iter().for_each(|ino| world.engine.unhold(*ino, 1));
+    inos.iter().for_each(|ino| world.engine.unhold(DoorId::default(), *ino, 1));
     while world.engine.drain_orphans().expect("free") {}
     while world.engine.drain_trims(8).expect("trim") {}
     assert_eq!(world.engine.status().orphans, 0);
@@ -126,7 +126,7 @@ fn a_hold_that_comes_while_the_last_name_goes_leaves_no_inode_behind() {
     let late = Arc::clone(&engine);
     let world = World::failing(Failpoints::with(move |name, _| {
         if let Some((engine, ino)) = late.get().filter(|_| name == "engine.names.bury") {
-            engine.hold(*ino, 1);
+            engine.hold(DoorId::default(), *ino, 1);
         }
         FailAction::Continue
     }));
@@ -134,7 +134,7 @@ fn a_hold_that_comes_while_the_last_name_goes_leaves_no_inode_behind() {
     world.write(ino, 0, b"gathered");
     assert!(engine.set((Arc::clone(&world.engine), ino)).is_ok());
     world.unlink("file");
-    world.engine.unhold(ino, 1);
+    world.engine.unhold(DoorId::default(), ino, 1);
     while world.engine.drain_orphans().expect("free") {}
     expect_clean(&world);
     assert_eq!(world.engine.status().inodes, 1, "the root alone");
