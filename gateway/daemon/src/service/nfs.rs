@@ -78,8 +78,9 @@ impl NfsDoor {
         let (secret, start) = (secret(env, engine).await?, count_start(env, engine).await?);
         let groups = options.manage_gids.then(|| UserGroups::new(env));
         let manage_gids = groups.as_ref().map(UserGroups::for_door);
-        let (behind, options_of_door) = (Arc::clone(&vfs), DoorOptions { secret, start, manage_gids, requests });
-        let door = env.blocking(move || Door::new(behind, shares, options_of_door)).await;
+        let door_options = DoorOptions { secret, start, manage_gids, requests };
+        let served = Arc::clone(&vfs);
+        let door = env.blocking(move || Door::new(served, shares, door_options)).await;
         let door = door.map_err(|error| Failure::from(error.context("open the NFS door")))?;
         let locks = match (options.register_portmapper, options.listen.first()) {
             (true, Some(first)) => {

@@ -83,7 +83,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--mib" => options.scale.mib = number(value()?)?,
             "--only" => options.only = Some(value()?),
             "--json" => options.json = true,
-            other => return Err(format!("unknown option {other}; the head of tools/bench/src/main.rs lists them")),
+            other => return Err(format!("unknown option {other}; --help lists them")),
         }
     }
     Ok(options)

@@ -159,7 +159,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--json" => options.json = true,
             "--alone" => options.alone = true,
             "--null" => options.null = true,
-            other => return Err(format!("unknown option {other}; the head of tools/bench/src/main.rs lists them")),
+            other => return Err(format!("unknown option {other}; --help lists them")),
         }
     }
     Ok(options)
