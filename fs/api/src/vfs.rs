@@ -130,11 +130,21 @@ pub trait Vfs: Send + Sync {
 
     fn removexattr<'a>(&'a self, cx: &'a Context, ino: Ino, name: &'a [u8]) -> BoxFuture<'a, Result<()>>;
 
-    /// The door's client remembers `ino` `count` times more: it stays reachable by number after its last name went.
-    fn hold(&self, ino: Ino, count: u64);
+    /// The client of `door` remembers `ino` `count` times more: it stays reachable by number after its last name went.
+    fn hold(&self, door: DoorId, ino: Ino, count: u64);
 
     /// Gives back `count` holds.
-    fn unhold(&self, ino: Ino, count: u64);
+    fn unhold(&self, door: DoorId, ino: Ino, count: u64);
+
+    /// Whether the client of `door` remembers `ino`.
+    fn holds(&self, door: DoorId, ino: Ino) -> bool;
+
+    /// Everything that the client of `door` remembers, in no order.
+    fn held(&self, door: DoorId) -> Vec<Ino>;
+
+    /// Gives back all holds, handles and locks of `door`, whose client is gone without having done so; who waits there for
+    /// a lock is interrupted.
+    fn leave(&self, door: DoorId);
 
     // Files ------------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fs_api::{HandleId, Ino, OpenFlags, Target};
+use fs_api::{DoorId, HandleId, Ino, OpenFlags, Target};
 use objstore_base::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 
@@ -14,6 +14,7 @@ const SHARDS: usize = 32;
 pub(crate) struct OpenFile {
     pub(crate) ino: Ino,
     pub(crate) flags: OpenFlags,
+    pub(crate) door: DoorId,
 }
 
 pub(crate) struct Handles {
@@ -30,10 +31,20 @@ impl Handles {
         &self.shards[(id.0 % SHARDS as u64) as usize]
     }
 
-    pub(crate) fn open(&self, ino: Ino, flags: OpenFlags) -> HandleId {
+    pub(crate) fn open(&self, file: OpenFile) -> HandleId {
         let id = HandleId(self.next.fetch_add(1, Ordering::Relaxed));
-        self.shard(id).lock().insert(id, OpenFile { ino, flags });
+        self.shard(id).lock().insert(id, file);
         id
+    }
+
+    /// Everything that is open through `door`.
+    pub(crate) fn of(&self, door: DoorId) -> Vec<(HandleId, Ino)> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            found.extend(shard.iter().filter(|(_, file)| file.door == door).map(|(id, file)| (*id, file.ino)));
+        }
+        found
     }
 
     /// What `target` was opened as; `None` where it names an inode only.

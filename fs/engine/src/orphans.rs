@@ -6,10 +6,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 
-use fs_api::Ino;
+use fs_api::{DoorId, Ino};
 use fs_meta::{Column, Direction, MetaRead};
 use objstore_base::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use crate::change::Change;
@@ -30,17 +31,36 @@ pub(crate) enum Fate {
 }
 
 /// What keeps an inode reachable besides its names.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Tie {
     handles: u64,
-    holds: u64,
+    /// By door; hardly ever more than one.
+    holds: SmallVec<[(DoorId, u64); 1]>,
     /// Its last name is gone: when the ties go, so does the inode.
     nameless: bool,
 }
 
 impl Tie {
-    const fn is_loose(&self) -> bool {
-        self.handles == 0 && self.holds == 0
+    fn is_loose(&self) -> bool {
+        self.handles == 0 && self.holds.is_empty()
+    }
+
+    fn is_held_by(&self, door: DoorId) -> bool {
+        self.holds.iter().any(|(holder, _)| *holder == door)
+    }
+
+    fn hold(&mut self, door: DoorId, count: u64) {
+        match self.holds.iter_mut().find(|(holder, _)| *holder == door) {
+            Some((_, known)) => *known += count,
+            None => self.holds.push((door, count)),
+        }
+    }
+
+    fn unhold(&mut self, door: DoorId, count: u64) {
+        self.holds.retain(|(holder, known)| {
+            *known = if *holder == door { known.saturating_sub(count) } else { *known };
+            *known > 0
+        });
     }
 }
 
@@ -65,9 +85,9 @@ impl Orphans {
         self.shard(ino).lock().entry(ino).or_default().handles += 1;
     }
 
-    pub(crate) fn hold(&self, ino: Ino, count: u64) {
+    pub(crate) fn hold(&self, door: DoorId, ino: Ino, count: u64) {
         if count > 0 {
-            self.shard(ino).lock().entry(ino).or_default().holds += count;
+            self.shard(ino).lock().entry(ino).or_default().hold(door, count);
         }
     }
 
@@ -75,8 +95,25 @@ impl Orphans {
         self.loosen(ino, |tie| tie.handles = tie.handles.saturating_sub(1));
     }
 
-    pub(crate) fn unhold(&self, ino: Ino, count: u64) {
-        self.loosen(ino, |tie| tie.holds = tie.holds.saturating_sub(count));
+    pub(crate) fn unhold(&self, door: DoorId, ino: Ino, count: u64) {
+        self.loosen(ino, |tie| tie.unhold(door, count));
+    }
+
+    pub(crate) fn holds(&self, door: DoorId, ino: Ino) -> bool {
+        self.shard(ino).lock().get(&ino).is_some_and(|tie| tie.is_held_by(door))
+    }
+
+    pub(crate) fn held(&self, door: DoorId) -> Vec<Ino> {
+        let mut held = Vec::new();
+        for shard in &self.ties {
+            held.extend(shard.lock().iter().filter(|(_, tie)| tie.is_held_by(door)).map(|(ino, _)| *ino));
+        }
+        held
+    }
+
+    /// Gives back all holds of `door`.
+    pub(crate) fn leave(&self, door: DoorId) {
+        self.held(door).into_iter().for_each(|ino| self.unhold(door, ino, u64::MAX));
     }
 
     fn loosen(&self, ino: Ino, less: impl FnOnce(&mut Tie)) {

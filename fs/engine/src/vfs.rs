@@ -130,12 +130,24 @@ impl Vfs for Engine {
         self.remove_xattr(cx, ino, name).boxed()
     }
 
-    fn hold(&self, ino: Ino, count: u64) {
-        self.orphans.hold(ino, count);
+    fn hold(&self, door: DoorId, ino: Ino, count: u64) {
+        self.orphans.hold(door, ino, count);
     }
 
-    fn unhold(&self, ino: Ino, count: u64) {
-        self.orphans.unhold(ino, count);
+    fn unhold(&self, door: DoorId, ino: Ino, count: u64) {
+        self.orphans.unhold(door, ino, count);
+    }
+
+    fn holds(&self, door: DoorId, ino: Ino) -> bool {
+        self.orphans.holds(door, ino)
+    }
+
+    fn held(&self, door: DoorId) -> Vec<Ino> {
+        self.orphans.held(door)
+    }
+
+    fn leave(&self, door: DoorId) {
+        self.forget_door(door);
     }
 
     fn open<'a>(&'a self, cx: &'a Context, ino: Ino, flags: OpenFlags) -> BoxFuture<'a, Result<Handle>> {

@@ -2,9 +2,9 @@
 
 mod support;
 
-use fs_api::{Ino, LockKind, LockOwner, LockRange, LockRequest, LockSpace, LockWait, Target, Vfs};
+use fs_api::{DoorId, Ino, LockKind, LockOwner, LockRange, LockRequest, LockSpace, LockWait, Target, Vfs};
 use futures::FutureExt;
-use objstore_base::ErrorKind::{Deadlock, WouldBlock};
+use objstore_base::ErrorKind::{Deadlock, Interrupted, WouldBlock};
 use support::{READ_WRITE, ROOT, World, now};
 
 fn request(owner: u64, start: u64, end: u64) -> LockRequest {
@@ -66,6 +66,25 @@ fn two_who_wait_for_each_other_are_told() {
     assert_eq!(now(w.engine.set_lock(&root.cx, f, request(2, 0, 1), LockWait::Block)), Err(Deadlock));
     w.engine.drop_locks(g, LockSpace::Posix, LockOwner { door: 1, owner: 2 });
     assert!(matches!((&mut one).now_or_never(), Some(Ok(()))));
+}
+
+#[test]
+fn a_door_that_leaves_frees_its_locks_and_wakes_its_waiters() {
+    let w = World::new();
+    let root = w.as_root();
+    let f = root.file(ROOT, "f").expect("made");
+    let other = LockRequest { owner: LockOwner { door: 2, owner: 9 }, ..request(9, 20, 30) };
+    lock(&w, f, request(1, 0, 10)).expect("free");
+    lock(&w, f, other).expect("free");
+    let mut waiting = w.engine.set_lock(&root.cx, f, request(2, 0, 30), LockWait::Block);
+    let mut patient =
+        w.engine.set_lock(&root.cx, f, LockRequest { range: request(9, 0, 5).range, ..other }, LockWait::Block);
+    assert!((&mut waiting).now_or_never().is_none());
+    assert!((&mut patient).now_or_never().is_none());
+    w.engine.leave(DoorId(1));
+    assert_eq!((&mut waiting).now_or_never().map(|done| done.map_err(|e| e.kind())), Some(Err(Interrupted)));
+    assert!(matches!((&mut patient).now_or_never(), Some(Ok(()))), "the lock is there for who has stayed");
+    assert_eq!(lock(&w, f, request(3, 25, 26)), Err(WouldBlock));
 }
 
 #[test]

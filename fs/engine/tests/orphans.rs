@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fs_api::{Target, Vfs};
+use fs_api::{DoorId, Target, Vfs};
 use objstore_base::ErrorKind::{NotFound, Stale};
 use support::{READ_WRITE, ROOT, World};
 
@@ -44,11 +44,11 @@ fn a_held_inode_stays_reachable_by_number() {
     let w = World::new();
     let root = w.as_root();
     let f = root.file(ROOT, "f").expect("made");
-    w.engine.hold(f, 3);
+    w.engine.hold(DoorId::default(), f, 3);
     root.unlink(ROOT, "f").expect("removed");
-    w.engine.unhold(f, 2);
+    w.engine.unhold(DoorId::default(), f, 2);
     assert_eq!(root.attr(f).map(|a| a.nlink), Ok(0));
-    w.engine.unhold(f, 1);
+    w.engine.unhold(DoorId::default(), f, 1);
     settle(&w);
     assert_eq!(root.attr(f), Err(Stale));
 }
@@ -61,12 +61,43 @@ fn a_number_that_was_looked_up_before_the_last_name_went_is_stale_and_its_name_i
     let root = w.as_root();
     let f = root.file(ROOT, "f").expect("made");
     root.unlink(ROOT, "f").expect("removed between the look-up and the hold");
-    w.engine.hold(f, 1);
+    w.engine.hold(DoorId::default(), f, 1);
     assert_eq!(root.attr(f), Err(Stale));
     assert_eq!(root.open(f, READ_WRITE).map(drop), Err(Stale));
     assert_eq!(root.lookup(ROOT, "f").map(drop), Err(NotFound));
-    w.engine.unhold(f, 1);
+    w.engine.unhold(DoorId::default(), f, 1);
     assert_eq!((w.engine.status().inodes, w.engine.status().orphans), (1, 0));
+}
+
+/// An unmounted kernel gives nothing back.
+#[test]
+fn what_a_door_held_and_had_open_goes_when_it_leaves() {
+    const GONE: DoorId = DoorId(7);
+    const STAYS: DoorId = DoorId(8);
+    let w = World::new();
+    let mut root = w.as_root();
+    root.cx.door = GONE;
+    let [held, shared] = ["held", "shared"].map(|name| root.file(ROOT, name).expect("made"));
+    let open = root.create(ROOT, "open", READ_WRITE, true).expect("created").attr.ino;
+    w.engine.hold(GONE, held, 3);
+    w.engine.hold(GONE, shared, 1);
+    w.engine.hold(STAYS, shared, 2);
+    ["held", "shared", "open"].iter().for_each(|name| root.unlink(ROOT, name).expect("removed"));
+    assert_eq!(w.engine.status().orphans, 3);
+    w.engine.leave(GONE);
+    assert_eq!(w.engine.held(GONE), []);
+    assert_eq!(w.engine.held(STAYS), [shared]);
+    w.engine.start();
+    w.runtime.block_on(async {
+        while w.engine.status().orphans > 1 {
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_eq!([held, open].map(|ino| root.attr(ino)), [Err(Stale), Err(Stale)]);
+    assert_eq!(root.attr(shared).map(|attr| attr.nlink), Ok(0));
+    w.engine.leave(STAYS);
+    settle(&w);
+    assert_eq!(w.engine.status().inodes, 1);
 }
 
 #[test]

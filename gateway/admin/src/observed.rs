@@ -256,12 +256,24 @@ impl Vfs for Observed {
         self.watch(cx, Subject::new(Op::Removexattr, ino), self.inner.removexattr(cx, ino, name), none)
     }
 
-    fn hold(&self, ino: Ino, count: u64) {
-        self.inner.hold(ino, count);
+    fn hold(&self, door: DoorId, ino: Ino, count: u64) {
+        self.inner.hold(door, ino, count);
     }
 
-    fn unhold(&self, ino: Ino, count: u64) {
-        self.inner.unhold(ino, count);
+    fn unhold(&self, door: DoorId, ino: Ino, count: u64) {
+        self.inner.unhold(door, ino, count);
+    }
+
+    fn holds(&self, door: DoorId, ino: Ino) -> bool {
+        self.inner.holds(door, ino)
+    }
+
+    fn held(&self, door: DoorId) -> Vec<Ino> {
+        self.inner.held(door)
+    }
+
+    fn leave(&self, door: DoorId) {
+        self.inner.leave(door);
     }
 
     fn open<'a>(&'a self, cx: &'a Context, ino: Ino, flags: OpenFlags) -> BoxFuture<'a, Result<Handle>> {

@@ -70,18 +70,19 @@ impl Door {
         mut reply: ReplyDirectoryPlus,
     ) {
         let (cx, operation) = self.enter(request, "readdirplus", number);
-        let vfs = Arc::clone(&self.vfs);
+        let (vfs, kernel) = (Arc::clone(&self.vfs), Arc::clone(&self.kernel));
+        let since = kernel.moment();
         self.run(operation.range(cookie, 0), async move {
-            let lifetime = vfs.attr_lifetime();
             let mut take = |entry: &DirEntry| {
                 // An entry without attributes vanished while the listing was made.
                 let Some(attr) = &entry.attr else { return true };
                 let name = OsStr::from_bytes(&entry.name);
                 let (attr, number) = (attributes(attr), INodeNo(entry.ino.0));
+                let lifetime = kernel.learns(entry.ino, since);
                 let taken = !reply.add(number, entry.cookie, name, &lifetime, &attr, GENERATION);
                 // Each entry sent counts as a lookup, but for these two.
-                if taken && !matches!(entry.name.as_slice(), b"." | b"..") {
-                    vfs.hold(entry.ino, 1);
+                if !taken || matches!(entry.name.as_slice(), b"." | b"..") {
+                    kernel.forgets(entry.ino, 1);
                 }
                 taken
             };

@@ -12,8 +12,8 @@ use std::sync::{Arc, OnceLock};
 use std::task::{self, Poll, Waker};
 use std::time::Duration;
 
-use fs_api::{Attr, Context, DoorId, Ino, Vfs};
-use fuser::{Generation, INodeNo, Notifier, ReplyEntry, Request};
+use fs_api::{Context, DoorId, Vfs};
+use fuser::{Generation, INodeNo, Notifier, Request};
 use futures::FutureExt;
 use objstore_base::{Error, Result};
 use objstore_env::Env;
@@ -21,8 +21,8 @@ use tokio::runtime::Handle;
 use tracing::{Instrument, Level, Span, debug, error};
 
 use crate::caller;
-use crate::convert::attributes;
 use crate::errno::{errno, needs_operator};
+use crate::kernel::Kernel;
 use crate::lock_gate::LockGate;
 use crate::lock_handles::LockHandles;
 use crate::reply::Refusable;
@@ -46,6 +46,7 @@ pub(crate) struct Door {
     pub(crate) threads_waiting: AtomicUsize,
     pub(crate) lock_handles: LockHandles,
     pub(crate) lock_gate: LockGate,
+    pub(crate) kernel: Arc<Kernel>,
 }
 
 /// What a trace says of one request.
@@ -130,7 +131,15 @@ impl Door {
         let first = catch_unwind(AssertUnwindSafe(|| poll_once(future.as_mut())));
         match first {
             Ok(Poll::Ready(())) => {}
-            Ok(Poll::Pending) => drop(self.env.tasks.spawn("fuse request", Box::pin(contain(operation, future)))),
+            Ok(Poll::Pending) => {
+                // What the request still gives to the kernel is given back after it.
+                let kernel = Arc::clone(&self.kernel);
+                let task = async move {
+                    contain(operation, future).await;
+                    drop(kernel);
+                };
+                drop(self.env.tasks.spawn("fuse request", Box::pin(task)));
+            }
             Err(panic) => log_panic(operation, panic.as_ref()),
         }
     }
@@ -190,37 +199,6 @@ pub(crate) fn forget_attributes(notifier: Option<&Notifier>, ino: INodeNo) {
     if let Some(Err(error)) = notifier.map(|notifier| notifier.inval_inode(ino, -1, 0)) {
         debug!(ino = ino.0, %error, "the kernel did not take an invalidation");
     }
-}
-
-/// Answers with `attr` as a directory entry. The hold comes first: the kernel may forget as soon as it has the reply.
-pub(crate) fn reply_entry(vfs: &dyn Vfs, reply: ReplyEntry, attr: &Attr) {
-    vfs.hold(attr.ino, 1);
-    reply.entry(&vfs.attr_lifetime(), &attributes(attr), GENERATION);
-}
-
-/// An entry that says "no such name" and may be cached as long as a name may.
-pub(crate) fn reply_no_entry(vfs: &dyn Vfs, reply: ReplyEntry) {
-    let lifetime = vfs.attr_lifetime();
-    if lifetime.is_zero() {
-        return reply.error(fuser::Errno::ENOENT);
-    }
-    let nothing = Attr {
-        ino: Ino(0),
-        kind: fs_api::FileKind::Regular,
-        mode: 0,
-        nlink: 0,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        size: 0,
-        blocks: 0,
-        atime: fs_api::Time::default(),
-        mtime: fs_api::Time::default(),
-        ctime: fs_api::Time::default(),
-        btime: fs_api::Time::default(),
-        change: 0,
-    };
-    reply.entry(&lifetime, &attributes(&nothing), GENERATION);
 }
 
 fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {

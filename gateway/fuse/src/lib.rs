@@ -18,6 +18,8 @@ mod files;
 mod filesystem;
 pub mod guard;
 mod host;
+mod kernel;
+mod lane;
 mod lock_gate;
 mod lock_handles;
 mod locks;

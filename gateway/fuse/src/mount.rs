@@ -23,6 +23,7 @@ use crate::coherence::Coherence;
 use crate::door::Door;
 use crate::filesystem::REQUEST_BYTES_MAX;
 use crate::host;
+use crate::kernel::Kernel;
 use crate::lock_gate::LockGate;
 use crate::lock_handles::LockHandles;
 use crate::mountpoint::{Busy, MountPoint, SOURCE_PREFIX, find_mount, mount_helper, unmount};
@@ -90,8 +91,10 @@ pub fn mount(
     let (config, notifier) = (config(&options)?, Arc::new(OnceLock::new()));
     let coherence = Coherence::new();
     let watching = vfs.watch(DoorId(options.door), Arc::clone(&coherence) as Arc<dyn Watcher>);
+    let kernel = Kernel::new(Arc::clone(&vfs), DoorId(options.door), Arc::clone(&coherence), Arc::clone(&env.clock));
     let door = Door {
-        vfs,
+        vfs: Arc::clone(&vfs),
+        kernel: Arc::clone(&kernel),
         env: env.clone(),
         runtime,
         requests: options.requests,
@@ -107,16 +110,24 @@ pub fn mount(
         return Err(Error::new(ErrorKind::Internal, "mount").entity(path.display()));
     }
     let telling = {
-        let coherence = Arc::clone(&coherence);
-        env.tasks.blocking(Box::new(move || coherence.run(&notifier)))
+        let (coherence, notifier, clock) = (Arc::clone(&coherence), Arc::clone(&notifier), Arc::clone(&env.clock));
+        let kernel = Arc::clone(&kernel);
+        env.tasks.blocking(Box::new(move || coherence.tell_inodes(&notifier, &kernel, &*clock)))
     };
-    drop(env.tasks.spawn("fuse coherence", telling));
-    let (sender, ended) = oneshot::channel();
+    drop(env.tasks.spawn("fuse coherence of inodes", telling));
+    let telling = {
+        let coherence = Arc::clone(&coherence);
+        env.tasks.blocking(Box::new(move || coherence.tell_names(&notifier, &kernel)))
+    };
+    drop(env.tasks.spawn("fuse coherence of names", telling));
+    let (number, (sender, ended)) = (options.door, oneshot::channel());
     let serving: BoxFuture<'static, ()> = env.tasks.blocking(Box::new(move || {
         // The receiver is gone only when nobody asks how the session ended.
         let ended = session.run();
         drop(watching);
         coherence.end();
+        // Also who waits for a lock now, and keeps what the kernel knew from being given back.
+        vfs.leave(DoorId(number));
         drop(sender.send(ended));
     }));
     drop(env.tasks.spawn("fuse session", serving));

@@ -13,13 +13,14 @@ use nix::libc;
 use objstore_base::ErrorKind;
 
 use crate::convert::{attributes, ino, node, open_flags};
-use crate::door::{Door, GENERATION, reply_entry, reply_no_entry};
+use crate::door::{Door, GENERATION};
 use crate::files::fopen_flags;
 
 impl Door {
     pub(crate) fn lookup_name(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let (cx, operation) = self.enter(request, "lookup", parent);
-        let (vfs, replier, name) = (Arc::clone(&self.vfs), Arc::clone(&self.vfs), name.as_bytes().to_vec());
+        let (vfs, kernel, name) = (Arc::clone(&self.vfs), Arc::clone(&self.kernel), name.as_bytes().to_vec());
+        let since = kernel.moment();
         let work = async move {
             match vfs.lookup(&cx, ino(parent), &name).await {
                 Ok(attr) => Ok(Some(attr)),
@@ -28,17 +29,17 @@ impl Door {
             }
         };
         self.serve(operation, reply, work, move |reply, found| match found {
-            Some(attr) => reply_entry(replier.as_ref(), reply, &attr),
-            None => reply_no_entry(replier.as_ref(), reply),
+            Some(attr) => kernel.reply_entry(reply, &attr, since),
+            None => kernel.reply_no_entry(reply),
         });
     }
 
     /// The one request without a reply; batches of it come one by one.
     pub(crate) fn forget_inode(&self, request: &Request, number: INodeNo, count: u64) {
         let (_, operation) = self.enter(request, "forget", number);
-        let vfs = Arc::clone(&self.vfs);
+        let kernel = Arc::clone(&self.kernel);
         self.run(operation, async move {
-            vfs.unhold(ino(number), count);
+            kernel.forgets(ino(number), count);
             Ok(())
         });
     }
@@ -85,9 +86,10 @@ impl Door {
         reply: ReplyEntry,
     ) {
         let (cx, operation) = self.enter(request, op, parent);
-        let (vfs, replier, name) = (Arc::clone(&self.vfs), Arc::clone(&self.vfs), name.as_bytes().to_vec());
+        let (vfs, kernel, name) = (Arc::clone(&self.vfs), Arc::clone(&self.kernel), name.as_bytes().to_vec());
+        let since = kernel.moment();
         let work = async move { vfs.make(&cx, ino(parent), &name, node, mode & 0o7777, umask).await };
-        self.serve(operation, reply, work, move |reply, attr| reply_entry(replier.as_ref(), reply, &attr));
+        self.serve(operation, reply, work, move |reply, attr| kernel.reply_entry(reply, &attr, since));
     }
 
     #[allow(clippy::too_many_arguments, reason = "the request's own fields")]
@@ -102,16 +104,17 @@ impl Door {
         reply: ReplyCreate,
     ) {
         let (cx, operation) = self.enter(request, "create", parent);
-        let (vfs, replier, name) = (Arc::clone(&self.vfs), Arc::clone(&self.vfs), name.as_bytes().to_vec());
+        let (vfs, kernel, name) = (Arc::clone(&self.vfs), Arc::clone(&self.kernel), name.as_bytes().to_vec());
+        let since = kernel.moment();
         let exclusive = flags & libc::O_EXCL != 0;
         let work = async move {
             vfs.create(&cx, ino(parent), &name, mode & 0o7777, umask, open_flags(flags), exclusive).await
         };
         self.serve(operation, reply, work, move |reply, made| {
-            replier.hold(made.attr.ino, 1);
+            let lifetime = kernel.learns(made.attr.ino, since);
             let HandleId(handle) = made.handle.id;
             let flags: FopenFlags = fopen_flags(made.handle);
-            reply.created(&replier.attr_lifetime(), &attributes(&made.attr), GENERATION, FileHandle(handle), flags);
+            reply.created(&lifetime, &attributes(&made.attr), GENERATION, FileHandle(handle), flags);
         });
     }
 
@@ -124,9 +127,10 @@ impl Door {
         reply: ReplyEntry,
     ) {
         let (cx, operation) = self.enter(request, "link", number);
-        let (vfs, replier, name) = (Arc::clone(&self.vfs), Arc::clone(&self.vfs), name.as_bytes().to_vec());
+        let (vfs, kernel, name) = (Arc::clone(&self.vfs), Arc::clone(&self.kernel), name.as_bytes().to_vec());
+        let since = kernel.moment();
         let work = async move { vfs.link(&cx, ino(number), ino(parent), &name).await };
-        self.serve(operation, reply, work, move |reply, attr| reply_entry(replier.as_ref(), reply, &attr));
+        self.serve(operation, reply, work, move |reply, attr| kernel.reply_entry(reply, &attr, since));
     }
 
     pub(crate) fn unlink_name(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {

@@ -13,10 +13,14 @@ use std::time::{Duration, Instant};
 
 use cache_journal::JournalConfig;
 use cache_writeback::WriteBackConfig;
-use fs_api::{Context, Credentials, Ino, NewNode, ROOT_INO, RenameMode, SetAttr, Target, Vfs};
+use fs_api::{
+    Context, Credentials, DoorId, Ino, LockKind, LockOwner, LockRange, LockRequest, LockSpace, LockWait, NewNode,
+    ROOT_INO, RenameMode, SetAttr, Target, Vfs,
+};
 use fs_engine::{Engine, EngineConfig};
 use fs_meta::MemoryStore;
 use gateway_fuse::{Busy, Mount, MountOptions, MountPoint};
+use nix::libc;
 use objstore_base::{MemoryBlobStore, Result};
 use tokio::runtime::Runtime;
 
@@ -197,6 +201,74 @@ fn what_is_mapped_follows_too() {
         file.read_at(&mut bytes, 0).unwrap();
         bytes.to_vec()
     });
+}
+
+/// The kernel cannot be told to forget an inode that it is only learning of.
+#[test]
+fn what_changes_while_the_kernel_learns_of_it_is_seen_too() {
+    const FILES: usize = 300;
+    let site = Site::new();
+    let (names, other): (Vec<String>, _) = ((0..FILES).map(|n| format!("f{n}")).collect(), site.other());
+    let inos: Vec<Ino> = names.iter().map(|name| other.make(name, NewNode::Regular)).collect();
+    for round in 1..=5_u64 {
+        // It starts from nothing.
+        fs::write("/proc/sys/vm/drop_caches", "2").unwrap();
+        std::thread::scope(|scope| {
+            let listing = scope.spawn(|| {
+                let entries = fs::read_dir(site.path("")).unwrap();
+                entries.map(|entry| entry.unwrap().metadata().unwrap().len()).filter(|len| *len >= round).count()
+            });
+            for ino in &inos {
+                other.run(other.vfs().write(&other.cx, Target::inode(*ino), round - 1, b"x"));
+            }
+            listing.join().unwrap();
+        });
+        for name in &names {
+            shows(name, &Some(round), || size(&site.path(name)));
+        }
+    }
+}
+
+/// Whoever takes a mount away by force says nothing about what it held.
+#[test]
+fn what_a_mount_held_goes_with_it() {
+    let mut site = Site::new();
+    let door = DoorId(MountOptions::new(Path::new("/")).door);
+    for name in ["listed", "open"] {
+        fs::write(site.path(name), b"x").unwrap();
+    }
+    let open = File::options().read(true).write(true).open(site.path("open")).unwrap();
+    let whole = libc::flock { l_type: libc::F_WRLCK as _, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
+    nix::fcntl::fcntl(&open, nix::fcntl::FcntlArg::F_SETLK(&whole)).unwrap();
+    let (listed, opened) = (site.other().ino("listed"), site.other().ino("open"));
+    assert!(site.engine.holds(door, listed) && site.engine.holds(door, opened));
+    let wanted = LockRequest {
+        space: LockSpace::Posix,
+        owner: LockOwner { door: 99, owner: 1 },
+        range: LockRange { start: 0, end: 1 },
+        kind: Some(LockKind::Exclusive),
+        pid: 1,
+    };
+    let take = |site: &Site| {
+        let other = site.other();
+        site.runtime.block_on(site.engine.set_lock(&other.cx, opened, wanted, LockWait::Fail)).is_ok()
+    };
+    assert!(!take(&site), "a program of the mount has it");
+    // Forced, which ends the connection, then detached, which needs no answers any more.
+    let forced = nix::mount::umount2(&site.path(""), nix::mount::MntFlags::MNT_FORCE);
+    assert_eq!(forced, Err(nix::errno::Errno::EBUSY), "it has an open file");
+    nix::mount::umount2(&site.path(""), nix::mount::MntFlags::MNT_DETACH).unwrap();
+    let mut mount = site.mount.take().unwrap();
+    site.runtime.block_on(async { tokio::time::timeout(SEEN_WITHIN, mount.ended()).await }).unwrap().unwrap();
+    shows("held", &Vec::new(), || site.engine.held(door));
+    assert!(take(&site));
+    let other = site.other();
+    for name in ["listed", "open"] {
+        other.run(other.vfs().unlink(&other.cx, ROOT_INO, name.as_bytes()));
+    }
+    shows("inodes", &1, || site.engine.status().inodes);
+    drop(open);
+    site.runtime.block_on(async { tokio::time::timeout(SEEN_WITHIN, site.engine.stop()).await }).unwrap().unwrap();
 }
 
 #[test]

@@ -29,7 +29,7 @@ impl Inner {
             self.state.content_mut(ino)?.truncate(0);
             self.touch_content(cx, ino)?;
         }
-        Ok(self.open(ino, flags))
+        Ok(self.open(cx.door, ino, flags))
     }
 
     /// What every change of content by this caller does to the rest of the inode.

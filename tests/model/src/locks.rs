@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::task::{Context as Task, Poll, Waker};
 
-use fs_api::{Ino, LockKind, LockOwner, LockRange, LockRequest, LockSpace, LockWait};
+use fs_api::{DoorId, Ino, LockKind, LockOwner, LockRange, LockRequest, LockSpace, LockWait};
 use objstore_base::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 
@@ -109,6 +109,10 @@ impl LockTable {
         place: &mut Option<Place<'a>>,
     ) -> Poll<Result<()>> {
         let mut table = self.0.lock();
+        // Its door left meanwhile.
+        if place.as_ref().is_some_and(|place| !table.waiting.contains_key(&place.number)) {
+            return Poll::Ready(Err(Error::new(ErrorKind::Interrupted, "lock")));
+        }
         let blockers = table.blockers(ino, &asked);
         if blockers.is_empty() {
             table.set(ino, asked);
@@ -134,5 +138,16 @@ impl LockTable {
     pub(crate) fn drop_owner(&self, ino: Ino, space: LockSpace, owner: LockOwner) {
         let range = LockRange { start: 0, end: u64::MAX };
         self.0.lock().set(ino, LockRequest { space, owner, range, kind: None, pid: 0 });
+    }
+
+    /// Frees everything of the owners of `door`, and ends their waiting.
+    pub(crate) fn drop_door(&self, door: DoorId) {
+        let mut table = self.0.lock();
+        table.waiting.retain(|_, (_, request)| request.owner.door != door.0);
+        for held in table.held.values_mut() {
+            held.retain(|request| request.owner.door != door.0);
+        }
+        table.held.retain(|_, held| !held.is_empty());
+        table.wakers.drain(..).for_each(Waker::wake);
     }
 }

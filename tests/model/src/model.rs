@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fs_access::Node;
-use fs_api::{Context, Handle, HandleId, Ino, OpenFlags, ROOT_INO, Receipt, Target};
+use fs_api::{Context, DoorId, Handle, HandleId, Ino, OpenFlags, ROOT_INO, Receipt, Target};
 use futures::future::{FutureExt, ready};
 use objstore_base::{BoxFuture, Error, ErrorKind, Result};
 use parking_lot::Mutex;
@@ -18,11 +18,19 @@ pub struct Model {
     pub(crate) locks: LockTable,
 }
 
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Open {
+    pub(crate) ino: Ino,
+    pub(crate) flags: OpenFlags,
+    pub(crate) door: DoorId,
+}
+
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) state: State,
-    pub(crate) handles: BTreeMap<HandleId, (Ino, OpenFlags)>,
-    pub(crate) holds: BTreeMap<Ino, u64>,
+    pub(crate) handles: BTreeMap<HandleId, Open>,
+    /// By inode and door.
+    pub(crate) holds: BTreeMap<(Ino, u32), u64>,
     pub(crate) receipts: BTreeMap<u32, Receipt>,
     next_handle: u64,
 }
@@ -85,10 +93,10 @@ impl Model {
 }
 
 impl Inner {
-    pub(crate) fn open(&mut self, ino: Ino, flags: OpenFlags) -> Handle {
+    pub(crate) fn open(&mut self, door: DoorId, ino: Ino, flags: OpenFlags) -> Handle {
         let id = HandleId(self.next_handle);
         self.next_handle += 1;
-        self.handles.insert(id, (ino, flags));
+        self.handles.insert(id, Open { ino, flags, door });
         Handle { id, keep_cache: true }
     }
 
@@ -96,15 +104,26 @@ impl Inner {
     pub(crate) fn handle(&self, target: Target) -> Result<Option<OpenFlags>> {
         let Some(id) = target.handle else { return Ok(None) };
         match self.handles.get(&id) {
-            Some((ino, flags)) if *ino == target.ino => Ok(Some(*flags)),
+            Some(open) if open.ino == target.ino => Ok(Some(open.flags)),
             _ => Err(Error::new(ErrorKind::BadHandle, "use handle").entity(target.ino)),
         }
+    }
+
+    /// Gives back what the client of `door` has open and holds.
+    pub(crate) fn leave(&mut self, door: DoorId) {
+        let opened: Vec<_> = self.handles.iter().filter(|(_, open)| open.door == door).map(|(id, _)| *id).collect();
+        let opened = opened.into_iter().filter_map(|id| self.handles.remove(&id)).map(|open| open.ino);
+        let mut loose: Vec<Ino> = opened.collect();
+        loose.extend(self.holds.keys().filter(|(_, holder)| *holder == door.0).map(|(ino, _)| *ino));
+        self.holds.retain(|(_, holder), _| *holder != door.0);
+        loose.into_iter().for_each(|ino| self.reap(ino));
     }
 
     /// Frees the inode if it has neither name, handle nor hold.
     pub(crate) fn reap(&mut self, ino: Ino) {
         let nameless = self.state.inodes.get(&ino).is_some_and(|inode| inode.stored.nlink == 0);
-        let in_use = self.holds.contains_key(&ino) || self.handles.values().any(|(open, _)| *open == ino);
+        let held = self.holds.keys().any(|(held, _)| *held == ino);
+        let in_use = held || self.handles.values().any(|open| open.ino == ino);
         if nameless && !in_use && ino != ROOT_INO {
             self.state.inodes.remove(&ino);
         }

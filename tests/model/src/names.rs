@@ -212,7 +212,7 @@ impl Inner {
         let directory = self.state.inode(parent)?;
         fs_access::may_create(&cx.credentials, &directory.node(), directory.acl().as_ref())?;
         let ino = self.add_node(cx, parent, name, NewNode::Regular, mode, umask, &SetAttr::default())?;
-        let handle = self.open(ino, flags);
+        let handle = self.open(cx.door, ino, flags);
         Ok(Created { attr: self.state.inode(ino)?.attr(), handle, created: true })
     }
 

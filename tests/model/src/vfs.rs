@@ -122,17 +122,30 @@ impl Vfs for Model {
         self.change(cx, |m| m.removexattr(cx, ino, name))
     }
 
-    fn hold(&self, ino: Ino, count: u64) {
-        *self.inner.lock().holds.entry(ino).or_default() += count;
+    fn hold(&self, door: DoorId, ino: Ino, count: u64) {
+        *self.inner.lock().holds.entry((ino, door.0)).or_default() += count;
     }
 
-    fn unhold(&self, ino: Ino, count: u64) {
+    fn unhold(&self, door: DoorId, ino: Ino, count: u64) {
         let mut inner = self.inner.lock();
-        let left = inner.holds.remove(&ino).unwrap_or_default().saturating_sub(count);
+        let left = inner.holds.remove(&(ino, door.0)).unwrap_or_default().saturating_sub(count);
         if left > 0 {
-            inner.holds.insert(ino, left);
+            inner.holds.insert((ino, door.0), left);
         }
         inner.reap(ino);
+    }
+
+    fn holds(&self, door: DoorId, ino: Ino) -> bool {
+        self.inner.lock().holds.contains_key(&(ino, door.0))
+    }
+
+    fn held(&self, door: DoorId) -> Vec<Ino> {
+        self.inner.lock().holds.keys().filter(|(_, holder)| *holder == door.0).map(|(ino, _)| *ino).collect()
+    }
+
+    fn leave(&self, door: DoorId) {
+        self.locks.drop_door(door);
+        self.inner.lock().leave(door);
     }
 
     fn open<'a>(&'a self, cx: &'a Context, ino: Ino, flags: OpenFlags) -> BoxFuture<'a, Result<Handle>> {

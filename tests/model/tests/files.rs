@@ -116,7 +116,7 @@ fn an_unlinked_file_lives_while_it_is_open_or_held() {
             now(w.model.open(&root(), f, flags)).unwrap().id
         });
         if !by_handle {
-            w.model.hold(f, 2);
+            w.model.hold(DoorId::default(), f, 2);
         }
         w.unlink(&root(), "f").unwrap();
         assert_eq!(now(w.model.getattr(&root(), Target::inode(f))).unwrap().nlink, 0);
@@ -124,9 +124,9 @@ fn an_unlinked_file_lives_while_it_is_open_or_held() {
         match handle {
             Some(handle) => now(w.model.release(&root(), f, handle)).unwrap(),
             None => {
-                w.model.unhold(f, 1);
+                w.model.unhold(DoorId::default(), f, 1);
                 assert_eq!(&now(w.model.read(&root(), Target::inode(f), 0, 9)).unwrap()[..], b"still");
-                w.model.unhold(f, 1);
+                w.model.unhold(DoorId::default(), f, 1);
             }
         }
         assert_eq!(kind(now(w.model.getattr(&root(), Target::inode(f)))), ErrorKind::Stale);

@@ -29,7 +29,7 @@ fn a_crash_closes_handles_and_frees_what_has_no_name() {
     let w = World::new();
     let f = w.file("f", b"x");
     let handle = now(w.model.open(&root(), f, OpenFlags { read: true, ..OpenFlags::default() })).unwrap().id;
-    w.model.hold(f, 1);
+    w.model.hold(DoorId::default(), f, 1);
     w.unlink(&root(), "f").unwrap();
     let after = Model::from_state(w.model.snapshot());
     assert_eq!(kind(now(after.getattr(&root(), Target::inode(f)))), objstore_base::ErrorKind::Stale);

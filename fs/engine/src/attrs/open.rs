@@ -1,11 +1,12 @@
 //! Opening and closing, `getattr`, `access`.
 
-use fs_api::{AccessMask, Attr, Context, FileKind, Handle, HandleId, Ino, OpenFlags, Target};
+use fs_api::{AccessMask, Attr, Context, DoorId, FileKind, Handle, HandleId, Ino, OpenFlags, Target};
 use objstore_base::{Error, ErrorKind, Result};
 
 use super::permission::node;
 use crate::change::Change;
 use crate::engine::Engine;
+use crate::handles::OpenFile;
 use crate::records::Inode;
 
 const OP: &str = "open";
@@ -26,7 +27,7 @@ impl Engine {
             let _stripe = self.stripes.read(ino);
             let inode = self.inode_locked(ino)?;
             self.require_open(cx, &inode, flags)?;
-            return Ok(self.new_handle_locked(&inode, flags));
+            return Ok(self.new_handle_locked(cx, &inode, flags));
         }
         let (handle, lsn) = {
             let _stripe = self.stripes.write_one(ino);
@@ -42,7 +43,7 @@ impl Engine {
                 // Truncating what has no length of its own does nothing, as on Linux.
                 _ => None,
             };
-            (self.new_handle_locked(&inode, flags), lsn)
+            (self.new_handle_locked(cx, &inode, flags), lsn)
         };
         if let Some(lsn) = lsn {
             self.settle(cx, lsn).await.inspect_err(|_| drop(self.close_handle(ino, handle.id)))?;
@@ -60,9 +61,9 @@ impl Engine {
     }
 
     /// A handle on `inode`, whose stripe the caller holds; permission has been given.
-    pub(crate) fn new_handle_locked(&self, inode: &Inode, flags: OpenFlags) -> Handle {
+    pub(crate) fn new_handle_locked(&self, cx: &Context, inode: &Inode, flags: OpenFlags) -> Handle {
         self.orphans.tie_handle(inode.ino);
-        Handle { id: self.handles.open(inode.ino, flags), keep_cache: true }
+        Handle { id: self.handles.open(OpenFile { ino: inode.ino, flags, door: cx.door }), keep_cache: true }
     }
 
     /// Forgets a handle. The inode may be freed with it, in the background.
@@ -72,6 +73,18 @@ impl Engine {
         let settled = if open.flags.write { self.settle_gathered(ino) } else { Ok(()) };
         self.orphans.untie_handle(ino);
         settled
+    }
+
+    /// Forgets everything that `door` has open, holds or has locked.
+    pub(crate) fn forget_door(&self, door: DoorId) {
+        self.locks.drop_door(door);
+        for (id, ino) in self.handles.of(door) {
+            // What cannot be stored now stays gathered and is tried again.
+            if let Err(error) = self.close_handle(ino, id) {
+                tracing::warn!(%error, ino = ino.0, "what was written through a mount that is gone is not stored yet");
+            }
+        }
+        self.orphans.leave(door);
     }
 
     /// Makes frames of what was gathered for `ino`.

@@ -1,6 +1,6 @@
 //! The locks on one file in one space: who holds what, kept as disjoint ranges per owner, in order of their start.
 
-use fs_api::{LockKind, LockOwner, LockRange};
+use fs_api::{DoorId, LockKind, LockOwner, LockRange};
 
 /// One held range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +71,17 @@ impl FileLocks {
 
     /// Frees everything of `owner`; whether there was anything.
     pub(super) fn drop_owner(&mut self, owner: LockOwner) -> bool {
+        self.keep(|held| held.owner != owner)
+    }
+
+    /// Frees everything of all owners of `door`; whether there was anything.
+    pub(super) fn drop_door(&mut self, door: DoorId) -> bool {
+        self.keep(|held| held.owner.door != door.0)
+    }
+
+    fn keep(&mut self, keeps: impl Fn(&Held) -> bool) -> bool {
         let before = self.held.len();
-        self.held.retain(|h| h.owner != owner);
+        self.held.retain(keeps);
         self.held.len() != before
     }
 }

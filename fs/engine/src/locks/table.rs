@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use fs_api::{Ino, LockKind, LockOwner, LockRange, LockRequest, LockSpace};
+use fs_api::{DoorId, Ino, LockKind, LockOwner, LockRange, LockRequest, LockSpace};
 use futures::channel::oneshot;
 use objstore_base::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
@@ -100,6 +100,20 @@ impl LockTable {
             state.grant(file);
         }
         state.forget_if_empty(file);
+    }
+
+    /// Frees everything that owners of `door` hold, and ends their waiting.
+    pub(crate) fn drop_door(&self, door: DoorId) {
+        let mut state = self.state.lock();
+        // First, so that nothing is given to them; who waits hears that the sender is gone.
+        state.waiters.retain(|_, waiter| waiter.owner.door != door.0);
+        let files: Vec<FileKey> = state.files.keys().copied().collect();
+        for file in files {
+            if state.files.get_mut(&file).is_some_and(|locks| locks.drop_door(door)) {
+                state.grant(file);
+            }
+            state.forget_if_empty(file);
+        }
     }
 }
 

@@ -76,7 +76,7 @@ impl Engine {
         change.put_inode(&directory);
         let lsn = self.apply(change)?;
         // The creator may do what it asked for, whatever mode it gave the file.
-        let handle = self.new_handle_locked(&inode, flags);
+        let handle = self.new_handle_locked(cx, &inode, flags);
         Ok(Step::Made(Created { attr: inode.attr(), handle, created: true }, lsn))
     }
 
