@@ -16,6 +16,7 @@
 mod callback;
 mod client;
 mod door;
+mod freeing;
 mod grant;
 mod limits;
 mod locking;

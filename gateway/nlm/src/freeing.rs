@@ -1,0 +1,110 @@
+//! UNLOCK, CANCEL and UNSHARE, and the end of everything a client has: what takes nothing from anybody but the caller.
+
+use std::net::IpAddr;
+
+use fs_api::{Context, Credentials, Ino, LockKind, LockOwner, LockRange, LockSpace, LockWait};
+use objstore_base::Result as HouseResult;
+
+use crate::client::Record;
+use crate::door::{NlmDoor, Peer};
+use crate::locking::refused;
+use crate::protocol::{LockArgs, ShareArgs, Status};
+use crate::range::overlap;
+use crate::waiter::{Outcome, WaitKey};
+
+impl NlmDoor {
+    /// Frees a range. Also for who may not lock it any more, and in the grace period: it takes nothing from anybody.
+    pub(crate) async fn unlock(&self, peer: &Peer, args: &LockArgs) -> Status {
+        let wanted = match self.wanted(peer, args) {
+            Ok(wanted) => wanted,
+            Err(status) => return status,
+        };
+        let WaitKey { ino, owner, range, .. } = wanted.key;
+        let Some(client) = self.clients.find(peer.address()) else { return Status::Granted };
+        let mut record = client.record.lock().await;
+        for waiter in record.waiters_of(ino, owner) {
+            let granted = waiter.look() == Some(Outcome::Granted);
+            // A wait for a lock that the client frees meanwhile is over; one that it has not heard of is not taken back
+            // later.
+            if waiter.key.range == range || (granted && overlap(waiter.key.range, range)) {
+                waiter.give_up();
+                record.forget(&waiter);
+            }
+        }
+        match self.free(peer.request, &mut record, ino, owner, range).await {
+            Ok(()) => Status::Granted,
+            Err(error) => refused(error.kind()),
+        }
+    }
+
+    /// Ends a wait; also where the lock came at the same moment.
+    pub(crate) async fn cancel(&self, peer: &Peer, args: &LockArgs) -> Status {
+        let wanted = match self.wanted(peer, args) {
+            Ok(wanted) => wanted,
+            Err(status) => return status,
+        };
+        let Some(client) = self.clients.find(peer.address()) else { return Status::Denied };
+        let mut record = client.record.lock().await;
+        let Some(waiter) = record.waiter(&wanted.key) else { return Status::Denied };
+        record.forget(&waiter);
+        let WaitKey { ino, owner, range, .. } = wanted.key;
+        if waiter.give_up() != Some(Outcome::Granted) {
+            return Status::Granted;
+        }
+        match self.free(peer.request, &mut record, ino, owner, range).await {
+            Ok(()) => Status::Granted,
+            Err(error) => refused(error.kind()),
+        }
+    }
+
+    pub(crate) async fn free(
+        &self,
+        request: u64,
+        record: &mut Record,
+        ino: Ino,
+        owner: u64,
+        range: LockRange,
+    ) -> HouseResult<()> {
+        let key = WaitKey { ino, owner, range, kind: LockKind::Shared };
+        let cx = Context::new(request, Credentials::root());
+        self.vfs.set_lock(&cx, ino, self.request(&key, None, 0), LockWait::Fail).await?;
+        record.lets_go(ino, owner, range);
+        Ok(())
+    }
+
+    pub(crate) fn unreserve(&self, peer: &Peer, args: &ShareArgs) -> Status {
+        match self.opened(peer, &args.handle) {
+            Ok(opened) => {
+                let owner = self.owner(peer.address(), &args.caller_name, 0, &args.owner);
+                self.reservations.give_back(opened.ino, owner);
+                Status::Granted
+            }
+            Err(status) => status,
+        }
+    }
+
+    /// The client has forgotten what it held.
+    pub(crate) async fn free_all(&self, client: IpAddr) {
+        self.reservations.drop_client(client);
+        let Some(known) = self.clients.find(client) else { return };
+        let mut record = known.record.lock().await;
+        self.drop_all(&mut record);
+    }
+
+    /// As `free_all`, where the restart with this state number is news.
+    pub(crate) async fn client_restarted(&self, client: IpAddr, state: i32) {
+        let Some(known) = self.clients.find(client) else { return self.reservations.drop_client(client) };
+        let mut record = known.record.lock().await;
+        if record.restarted(state) {
+            tracing::info!(proto = "nlm", %client, state, "a client restarted; its locks go");
+            self.reservations.drop_client(client);
+            self.drop_all(&mut record);
+        }
+    }
+
+    fn drop_all(&self, record: &mut Record) {
+        for (ino, owner) in record.clear() {
+            self.vfs.drop_locks(ino, LockSpace::Posix, LockOwner { door: self.options.door_number, owner });
+        }
+    }
+}
