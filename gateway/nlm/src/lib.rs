@@ -17,6 +17,7 @@ mod callback;
 mod client;
 mod door;
 mod freeing;
+mod grace;
 mod grant;
 mod limits;
 mod locking;

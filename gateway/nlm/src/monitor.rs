@@ -27,7 +27,7 @@ pub trait MonitorStore: Send + Sync {
     /// In place of an entry of the same address.
     fn add(&self, host: Monitored) -> BoxFuture<'_, Result<()>>;
 
-    fn remove(&self, address: IpAddr) -> BoxFuture<'_, Result<()>>;
+    fn remove(&self, gone: BTreeSet<IpAddr>) -> BoxFuture<'_, Result<()>>;
 
     /// An odd number that no earlier start had: a status monitor's state is odd while it is up.
     fn next_state(&self) -> BoxFuture<'_, Result<i32>>;
@@ -57,8 +57,8 @@ impl MonitorStore for MemoryMonitors {
         ready(Ok(())).boxed()
     }
 
-    fn remove(&self, address: IpAddr) -> BoxFuture<'_, Result<()>> {
-        self.0.lock().1.remove(&address);
+    fn remove(&self, gone: BTreeSet<IpAddr>) -> BoxFuture<'_, Result<()>> {
+        self.0.lock().1.retain(|address, _| !gone.contains(address));
         ready(Ok(())).boxed()
     }
 
@@ -93,7 +93,7 @@ impl Monitors {
             let Some(gone) = current.iter().copied().find(|address| !known(*address)) else {
                 return Err(Error::new(ErrorKind::NoSpace, "monitor client").context("too many clients are monitored"));
             };
-            self.store.remove(gone).await?;
+            self.store.remove(BTreeSet::from([gone])).await?;
             current.remove(&gone);
         }
         let address = host.address;
@@ -102,13 +102,16 @@ impl Monitors {
         Ok(())
     }
 
-    /// Takes a client that knows of the last restart, or cannot be told, off the list.
-    pub(crate) async fn told(&self, address: IpAddr) -> Result<()> {
+    /// Takes clients that have had their time to lock again, or cannot be told of the last restart, off the list; who did
+    /// lock again stays.
+    pub(crate) async fn forget(&self, hosts: Vec<Monitored>) -> Result<()> {
         let current = self.current.lock().await;
-        if current.contains(&address) {
+        let addresses = hosts.into_iter().map(|host| host.address);
+        let gone: BTreeSet<IpAddr> = addresses.filter(|address| !current.contains(address)).collect();
+        if gone.is_empty() {
             return Ok(());
         }
-        self.store.remove(address).await
+        self.store.remove(gone).await
     }
 }
 

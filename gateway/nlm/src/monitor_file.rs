@@ -1,6 +1,7 @@
 //! The durable list as one small file, replaced as a whole at each change: clients come and go seldom. `FORMAT.md` has
 //! its bytes.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
@@ -77,8 +78,8 @@ impl MonitorStore for FileMonitors {
         .boxed()
     }
 
-    fn remove(&self, address: IpAddr) -> BoxFuture<'_, Result<()>> {
-        self.change(move |list| list.hosts.retain(|known| known.address != address)).boxed()
+    fn remove(&self, gone: BTreeSet<IpAddr>) -> BoxFuture<'_, Result<()>> {
+        self.change(move |list| list.hosts.retain(|known| !gone.contains(&known.address))).boxed()
     }
 
     fn next_state(&self) -> BoxFuture<'_, Result<i32>> {
