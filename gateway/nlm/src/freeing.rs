@@ -91,12 +91,17 @@ impl NlmDoor {
         self.drop_all(&mut record);
     }
 
-    /// As `free_all`, where the restart with this state number is news.
+    /// As `free_all`, where the restart with this state number is news. It is noted also of one who has nothing: news come
+    /// more than once, and it may lock in between.
     pub(crate) async fn client_restarted(&self, client: IpAddr, state: i32) {
-        let Some(known) = self.clients.find(client) else { return self.reservations.drop_client(client) };
+        let known = self.clients.record(client, self.options.limits.clients_max);
+        // Without room to note it every repeat is news.
+        let Some(known) = known else { return self.reservations.drop_client(client) };
         let mut record = known.record.lock().await;
         if record.restarted(state) {
-            tracing::info!(proto = "nlm", %client, state, "a client restarted; its locks go");
+            if !record.is_empty() {
+                tracing::info!(proto = "nlm", %client, state, "a client restarted; its locks go");
+            }
             self.reservations.drop_client(client);
             self.drop_all(&mut record);
         }

@@ -4,6 +4,8 @@ use fs_api::{Context, Credentials, LockKind, LockRange, LockWait};
 use tests_nlm::{BLOCKED, DENIED, FAILED, GRANTED, Lock, Peer, READ_ONLY, STALE, Store, TOO_BIG, World, handle, local};
 
 const NO_PORTMAPPER: u16 = 1;
+const SHARE: u32 = 20;
+const UNSHARE: u32 = 21;
 
 fn two() -> (Peer, Peer) {
     (Peer::new(1, b"alpha"), Peer::new(2, b"beta"))
@@ -94,6 +96,24 @@ async fn free_all_and_a_restart_take_a_clients_locks_and_nobody_elses() {
 }
 
 #[tokio::test]
+async fn news_of_a_restart_that_come_twice_take_nothing_the_second_time() {
+    let world = World::new(NO_PORTMAPPER).await;
+    let file = handle(1, world.file(b"f", 0o666).await);
+    let (alpha, beta) = two();
+    let lock = Lock::exclusive(&file, 0, 10);
+    // Nothing is known of alpha yet; it locks as soon as it is up, before its monitor has said everything twice.
+    alpha.notify(&world, 7).await;
+    assert_eq!(alpha.lock(&world, &lock).await, GRANTED);
+    assert_eq!(alpha.share(&world, SHARE, &file, 1, 2).await, GRANTED);
+    alpha.notify(&world, 7).await;
+    assert_eq!(beta.lock(&world, &lock).await, DENIED, "the lock is younger than the restart");
+    assert_eq!(beta.share(&world, SHARE, &file, 2, 0).await, DENIED);
+    alpha.notify(&world, 9).await;
+    assert_eq!(beta.lock(&world, &lock).await, GRANTED);
+    assert_eq!(beta.share(&world, SHARE, &file, 2, 0).await, GRANTED);
+}
+
+#[tokio::test]
 async fn what_may_not_be_opened_may_not_be_locked() {
     let world = World::with(Store::Engine, NO_PORTMAPPER, |_| {}).await;
     let secret = world.file(b"secret", 0o600).await;
@@ -150,8 +170,6 @@ async fn share_reservations_deny_what_they_say() {
     let world = World::new(NO_PORTMAPPER).await;
     let file = handle(1, world.file(b"f", 0o666).await);
     let (alpha, beta) = two();
-    const SHARE: u32 = 20;
-    const UNSHARE: u32 = 21;
     assert_eq!(alpha.share(&world, SHARE, &file, 1, 2).await, GRANTED);
     assert_eq!(beta.share(&world, SHARE, &file, 3, 0).await, DENIED, "it would write");
     assert_eq!(beta.share(&world, SHARE, &file, 1, 1).await, DENIED, "it would deny reading");
