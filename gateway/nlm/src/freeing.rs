@@ -1,4 +1,8 @@
 //! UNLOCK, CANCEL and UNSHARE, and the end of everything a client has: what takes nothing from anybody but the caller.
+//!
+//! Of the caller's own, found by the address that it calls from, so a genuine handle is enough: whether its share is still
+//! there and still admits the client is not asked. What it could not give back would stand in everybody's way until it
+//! restarts.
 
 use std::net::IpAddr;
 
@@ -7,7 +11,7 @@ use objstore_base::Result as HouseResult;
 
 use crate::client::Record;
 use crate::door::{NlmDoor, Peer};
-use crate::locking::refused;
+use crate::locking::{not_opened, refused};
 use crate::protocol::{LockArgs, ShareArgs, Status};
 use crate::range::overlap;
 use crate::waiter::{Outcome, WaitKey};
@@ -15,11 +19,10 @@ use crate::waiter::{Outcome, WaitKey};
 impl NlmDoor {
     /// Frees a range. Also for who may not lock it any more, and in the grace period: it takes nothing from anybody.
     pub(crate) async fn unlock(&self, peer: &Peer, args: &LockArgs) -> Status {
-        let wanted = match self.wanted(peer, args) {
-            Ok(wanted) => wanted,
+        let WaitKey { ino, owner, range, .. } = match self.named(peer, args) {
+            Ok(key) => key,
             Err(status) => return status,
         };
-        let WaitKey { ino, owner, range, .. } = wanted.key;
         let Some(client) = self.clients.find(peer.address()) else { return Status::Granted };
         let mut record = client.record.lock().await;
         for waiter in record.waiters_of(ino, owner) {
@@ -39,15 +42,15 @@ impl NlmDoor {
 
     /// Ends a wait; also where the lock came at the same moment.
     pub(crate) async fn cancel(&self, peer: &Peer, args: &LockArgs) -> Status {
-        let wanted = match self.wanted(peer, args) {
-            Ok(wanted) => wanted,
+        let key = match self.named(peer, args) {
+            Ok(key) => key,
             Err(status) => return status,
         };
         let Some(client) = self.clients.find(peer.address()) else { return Status::Denied };
         let mut record = client.record.lock().await;
-        let Some(waiter) = record.waiter(&wanted.key) else { return Status::Denied };
+        let Some(waiter) = record.waiter(&key) else { return Status::Denied };
         record.forget(&waiter);
-        let WaitKey { ino, owner, range, .. } = wanted.key;
+        let WaitKey { ino, owner, range, .. } = key;
         if waiter.give_up() != Some(Outcome::Granted) {
             return Status::Granted;
         }
@@ -73,14 +76,18 @@ impl NlmDoor {
     }
 
     pub(crate) fn unreserve(&self, peer: &Peer, args: &ShareArgs) -> Status {
-        match self.opened(peer, &args.handle) {
-            Ok(opened) => {
+        match self.nfs.named_by(&args.handle) {
+            Ok(ino) => {
                 let owner = self.owner(peer.address(), &args.caller_name, 0, &args.owner);
-                self.reservations.give_back(opened.ino, owner);
+                self.reservations.give_back(ino, owner);
                 Status::Granted
             }
-            Err(status) => status,
+            Err(refusal) => not_opened(refusal),
         }
+    }
+
+    fn named(&self, peer: &Peer, args: &LockArgs) -> Result<WaitKey, Status> {
+        self.key(peer, args, self.nfs.named_by(&args.lock.handle).map_err(not_opened)?)
     }
 
     /// The client has forgotten what it held.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fs_api::{
-    AccessMask, Context, Credentials, FileKind, LockKind, LockOwner, LockRequest, LockSpace, LockWait, Target,
+    AccessMask, Context, Credentials, FileKind, Ino, LockKind, LockOwner, LockRequest, LockSpace, LockWait, Target,
 };
 use futures::FutureExt;
 use gateway_nfs::{HandleRefusal, Opened};
@@ -20,9 +20,9 @@ use crate::reservations::Reservation;
 use crate::waiter::{Outcome, WaitKey, Waiter};
 
 /// What a call means by its lock.
-pub(crate) struct Wanted {
+struct Wanted {
     opened: Opened,
-    pub(crate) key: WaitKey,
+    key: WaitKey,
     svid: u32,
 }
 
@@ -123,20 +123,21 @@ impl NlmDoor {
         self.reservations.reserve(opened.ino, wanted, &self.options.limits)
     }
 
-    pub(crate) fn opened(&self, peer: &Peer, handle: &[u8]) -> Result<Opened, Status> {
-        self.nfs.open_handle(handle, peer.socket, &peer.auth).map_err(|refusal| match refusal {
-            HandleRefusal::Forged | HandleRefusal::ShareGone => Status::StaleHandle,
-            HandleRefusal::NotAdmitted => Status::Failed,
-        })
+    fn opened(&self, peer: &Peer, handle: &[u8]) -> Result<Opened, Status> {
+        self.nfs.open_handle(handle, peer.socket, &peer.auth).map_err(not_opened)
     }
 
-    pub(crate) fn wanted(&self, peer: &Peer, args: &LockArgs) -> Result<Wanted, Status> {
+    fn wanted(&self, peer: &Peer, args: &LockArgs) -> Result<Wanted, Status> {
+        let opened = self.opened(peer, &args.lock.handle)?;
+        Ok(Wanted { key: self.key(peer, args, opened.ino)?, opened, svid: args.lock.svid })
+    }
+
+    pub(crate) fn key(&self, peer: &Peer, args: &LockArgs, ino: Ino) -> Result<WaitKey, Status> {
         let lock = &args.lock;
-        let opened = self.opened(peer, &lock.handle)?;
         let range = from_wire(lock.offset, lock.length)?;
         let kind = if args.mode.exclusive { LockKind::Exclusive } else { LockKind::Shared };
         let owner = self.owner(peer.address(), &lock.caller_name, lock.svid, &lock.owner);
-        Ok(Wanted { key: WaitKey { ino: opened.ino, owner, range, kind }, opened, svid: lock.svid })
+        Ok(WaitKey { ino, owner, range, kind })
     }
 
     /// Whoever may open the file may lock it: its owner, and who may read or write it. What cannot be opened for writing
@@ -193,6 +194,13 @@ fn repeated(record: &mut Record, waiter: &Arc<Waiter>, args: &LockArgs) -> Resul
             record.forget(waiter);
             Err(Status::Denied)
         }
+    }
+}
+
+pub(crate) const fn not_opened(refusal: HandleRefusal) -> Status {
+    match refusal {
+        HandleRefusal::Forged | HandleRefusal::ShareGone => Status::StaleHandle,
+        HandleRefusal::NotAdmitted => Status::Failed,
     }
 }
 
