@@ -5,6 +5,7 @@
 //! restarts.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use fs_api::{Context, Credentials, Ino, LockKind, LockOwner, LockRange, LockSpace, LockWait};
 use objstore_base::Result as HouseResult;
@@ -14,7 +15,7 @@ use crate::door::{NlmDoor, Peer};
 use crate::locking::{not_opened, refused};
 use crate::protocol::{LockArgs, ShareArgs, Status};
 use crate::range::overlap;
-use crate::waiter::{Outcome, WaitKey};
+use crate::waiter::{Outcome, WaitKey, Waiter};
 
 impl NlmDoor {
     /// Frees a range. Also for who may not lock it any more, and in the grace period: it takes nothing from anybody.
@@ -30,8 +31,7 @@ impl NlmDoor {
             // A wait for a lock that the client frees meanwhile is over; one that it has not heard of is not taken back
             // later.
             if waiter.key.range == range || (granted && overlap(waiter.key.range, range)) {
-                waiter.give_up();
-                record.forget(&waiter);
+                end_wait(&mut record, &waiter);
             }
         }
         match self.free(peer.request, &mut record, ino, owner, range).await {
@@ -49,11 +49,10 @@ impl NlmDoor {
         let Some(client) = self.clients.find(peer.address()) else { return Status::Denied };
         let mut record = client.record.lock().await;
         let Some(waiter) = record.waiter(&key) else { return Status::Denied };
-        record.forget(&waiter);
-        let WaitKey { ino, owner, range, .. } = key;
-        if waiter.give_up() != Some(Outcome::Granted) {
+        if end_wait(&mut record, &waiter) != Some(Outcome::Granted) {
             return Status::Granted;
         }
+        let WaitKey { ino, owner, range, .. } = key;
         match self.free(peer.request, &mut record, ino, owner, range).await {
             Ok(()) => Status::Granted,
             Err(error) => refused(error.kind()),
@@ -119,4 +118,15 @@ impl NlmDoor {
             self.vfs.drop_locks(ino, LockSpace::Posix, LockOwner { door: self.options.door_number, owner });
         }
     }
+}
+
+/// Takes a wait away; how it had ended before, if it had.
+fn end_wait(record: &mut Record, waiter: &Arc<Waiter>) -> Option<Outcome> {
+    record.forget(waiter);
+    let ended = waiter.give_up();
+    if ended == Some(Outcome::Granted) {
+        // Perhaps not noted yet: what is not freed now is the client's, and has to go with it.
+        record.holds(waiter.key.ino, waiter.key.owner, waiter.key.range);
+    }
+    ended
 }
