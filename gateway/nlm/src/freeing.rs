@@ -34,6 +34,9 @@ impl NlmDoor {
                 end_wait(&mut record, &waiter);
             }
         }
+        if !record.may_let_go(ino, owner, range, &self.options.limits) {
+            return Status::DeniedNoLocks;
+        }
         match self.free(peer.request, &mut record, ino, owner, range).await {
             Ok(()) => Status::Granted,
             Err(error) => refused(error.kind()),

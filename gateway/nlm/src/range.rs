@@ -42,6 +42,11 @@ impl Ranges {
         self.0.len()
     }
 
+    /// Whether cutting `range` out makes two ranges of one.
+    pub(crate) fn splits(&self, range: LockRange) -> bool {
+        self.0.iter().any(|held| held.start < range.start && range.end < held.end)
+    }
+
     pub(crate) fn add(&mut self, range: LockRange) {
         let mut joined = range;
         self.0.retain(|held| {
@@ -97,6 +102,10 @@ mod tests {
         assert_eq!(held.count(), 2);
         held.add(range(10, 20));
         assert_eq!(held, Ranges(vec![range(0, 30)]));
+        assert!(held.splits(range(5, 6)));
+        for whole_or_end in [range(0, 6), range(5, 30), range(0, 30), range(30, 40), range(0, u64::MAX)] {
+            assert!(!held.splits(whole_or_end), "{whole_or_end:?}");
+        }
         held.cut(range(5, 6));
         assert_eq!(held, Ranges(vec![range(0, 5), range(6, 30)]));
         held.cut(range(0, u64::MAX));
