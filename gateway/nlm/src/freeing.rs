@@ -129,7 +129,7 @@ fn end_wait(record: &mut Record, waiter: &Arc<Waiter>) -> Option<Outcome> {
     let ended = waiter.give_up();
     if ended == Some(Outcome::Granted) {
         // Perhaps not noted yet: what is not freed now is the client's, and has to go with it.
-        record.holds(waiter.key.ino, waiter.key.owner, waiter.key.range);
+        record.holds(&waiter.key);
     }
     ended
 }

@@ -89,7 +89,7 @@ impl NlmDoor {
         };
         match outcome {
             Outcome::Granted => {
-                record.holds(wanted.key.ino, wanted.key.owner, wanted.key.range);
+                record.holds(&wanted.key);
                 Ok(())
             }
             // It would have waited, but may not.
@@ -181,7 +181,7 @@ fn repeated(record: &mut Record, waiter: &Arc<Waiter>, args: &LockArgs) -> Resul
     match waiter.look() {
         Some(Outcome::Granted) => {
             record.forget(waiter);
-            record.holds(waiter.key.ino, waiter.key.owner, waiter.key.range);
+            record.holds(&waiter.key);
             Ok(())
         }
         None if args.mode.block => Err(Status::Blocked),

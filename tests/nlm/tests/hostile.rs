@@ -132,6 +132,23 @@ async fn unlocking_every_second_byte_stays_within_the_bounds() {
 }
 
 #[tokio::test]
+async fn locking_every_second_byte_as_another_kind_stays_within_the_bounds() {
+    let world = World::with(Store::Engine, NO_PORTMAPPER, |options| options.limits.held_per_client_max = 50).await;
+    let file = handle(1, world.file(b"f", 0o666).await);
+    let peer = Peer::new(1, b"a");
+    assert_eq!(peer.lock(&world, &Lock::shared(&file, 0, 0)).await, GRANTED);
+    for at in 0..60 {
+        // Two more each, from one on.
+        let wanted = if at < 25 { GRANTED } else { NO_LOCKS };
+        assert_eq!(peer.lock(&world, &Lock::exclusive(&file, at * 2 + 1, 1)).await, wanted);
+    }
+    assert_eq!(world.nlm.counts(), (51, 0));
+    assert_eq!(peer.unlock(&world, &Lock::exclusive(&file, 1, 1)).await, GRANTED, "a whole range");
+    assert_eq!(peer.unlock(&world, &Lock::exclusive(&file, 0, 0)).await, GRANTED);
+    assert_eq!(world.nlm.counts(), (0, 0));
+}
+
+#[tokio::test]
 async fn news_of_restarts_of_strangers_leave_room_for_clients() {
     let world = World::with(Store::Engine, NO_PORTMAPPER, |options| options.limits.clients_max = 3).await;
     let file = handle(1, world.file(b"f", 0o666).await);
