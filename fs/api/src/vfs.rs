@@ -201,7 +201,8 @@ pub trait Vfs: Send + Sync {
         request: LockRequest,
     ) -> BoxFuture<'a, Result<Option<LockRequest>>>;
 
-    /// Takes, changes or drops a lock. `Deadlock` where waiting could never end.
+    /// Takes, changes or drops a lock. `Deadlock` where waiting could never end; `NoSpace` where there are too many, also
+    /// for freeing the middle of one.
     fn set_lock<'a>(
         &'a self,
         cx: &'a Context,

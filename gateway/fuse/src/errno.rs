@@ -47,6 +47,14 @@ pub(crate) const fn errno(error: &Error) -> Errno {
     }
 }
 
+/// The errno for `error` of a request for a lock: too many locks are not a full disk to `fcntl`.
+pub(crate) const fn lock_errno(error: &Error) -> Errno {
+    match error.kind() {
+        ErrorKind::NoSpace => Errno::ENOLCK,
+        _ => errno(error),
+    }
+}
+
 /// Whether an operator has to hear of it: the caller only sees EIO.
 pub(crate) const fn needs_operator(error: &Error) -> bool {
     matches!(errno(error), Errno::EIO)
@@ -64,6 +72,16 @@ mod tests {
         let missing = Error::new(ErrorKind::NotFound, "lookup");
         assert_eq!(errno(&missing), Errno::ENOENT);
         assert!(!needs_operator(&missing));
+    }
+
+    #[test]
+    fn too_many_locks_are_enolck_and_all_else_is_as_for_other_requests() {
+        let full = Error::new(ErrorKind::NoSpace, "lock");
+        assert_eq!((lock_errno(&full), errno(&full)), (Errno::ENOLCK, Errno::ENOSPC));
+        for kind in [ErrorKind::WouldBlock, ErrorKind::Deadlock, ErrorKind::Interrupted, ErrorKind::Io] {
+            let error = Error::new(kind, "lock");
+            assert_eq!(lock_errno(&error), errno(&error));
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use objstore_env::Clock;
 use crate::caller;
 use crate::convert::ino;
 use crate::door::Door;
+use crate::errno::lock_errno;
 use crate::lock_gate::LockGate;
 
 /// How often a waiting lock looks whether its caller was signalled: soon at first, seldom later.
@@ -90,7 +91,14 @@ impl Door {
                 LockWait::Block => until_signalled(locking, clock.as_ref(), caller).await,
             }
         };
-        self.serve(operation, reply, work, |reply, ()| reply.ok());
+        self.run(operation, async move {
+            let result = work.await;
+            match &result {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(lock_errno(error)),
+            }
+            result
+        });
     }
 }
 

@@ -29,6 +29,12 @@ pub enum HandleRefusal {
 }
 
 impl Door {
+    /// What a genuine `handle` names, whoever bears it and whatever became of its share: enough to give back what was
+    /// taken while the share admitted the bearer, and for nothing else.
+    pub fn named_by(&self, handle: &[u8]) -> Result<Ino, HandleRefusal> {
+        self.key().open(handle).map(|named| named.ino).ok_or(HandleRefusal::Forged)
+    }
+
     /// The object that `handle` names, where it is genuine and its share still admits `peer`. Whether the object still
     /// exists, and what the caller may do with it, is decided behind the `Vfs`.
     pub fn open_handle(&self, handle: &[u8], peer: SocketAddr, auth: &Auth) -> Result<Opened, HandleRefusal> {

@@ -47,10 +47,16 @@ impl Record {
         self.held.is_empty() && self.waiters.is_empty()
     }
 
-    /// Whether one more range, which a cut may make two, stays within the bounds.
+    /// Whether one more range, or two where it lies inside one of another kind, stays within the bounds or past them by one.
     pub(crate) fn may_hold_more(&self, limits: &NlmLimits) -> bool {
         self.ranges + self.waiters.len() < limits.held_per_client_max
             && self.totals.held.load(Ordering::Relaxed) < limits.held_max
+    }
+
+    /// Whether freeing `range` stays within the bounds: it makes one range more where it cuts one in two.
+    pub(crate) fn may_let_go(&self, ino: Ino, owner: u64, range: LockRange, limits: &NlmLimits) -> bool {
+        let splits = self.held.get(&(ino, owner)).is_some_and(|ranges| ranges.splits(range));
+        !splits || self.may_hold_more(limits)
     }
 
     pub(crate) fn may_wait_more(&self, limits: &NlmLimits) -> bool {
@@ -58,8 +64,8 @@ impl Record {
             && self.totals.waiters.load(Ordering::Relaxed) < limits.waiters_max
     }
 
-    pub(crate) fn holds(&mut self, ino: Ino, owner: u64, range: LockRange) {
-        self.change(ino, owner, |ranges| ranges.add(range));
+    pub(crate) fn holds(&mut self, key: &WaitKey) {
+        self.change(key.ino, key.owner, |ranges| ranges.add(key.range, key.kind));
     }
 
     pub(crate) fn lets_go(&mut self, ino: Ino, owner: u64, range: LockRange) {

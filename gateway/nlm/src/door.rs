@@ -63,7 +63,7 @@ pub struct NlmDoor {
     pub(crate) hooks: Hooks,
     /// This server's status monitor's, since this start.
     pub(crate) state: i32,
-    grace_until: Duration,
+    pub(crate) grace_until: Duration,
     answers: AtomicUsize,
     stopping: watch::Sender<bool>,
     tasks: watch::Sender<usize>,
@@ -141,25 +141,6 @@ impl NlmDoor {
     /// Waits that are watched and clients that are being called.
     pub fn tasks(&self) -> usize {
         *self.tasks.borrow()
-    }
-
-    pub fn in_grace(&self) -> bool {
-        self.hooks.clock.monotonic() < self.grace_until
-    }
-
-    /// Calls `then` when clients have had their time to take their locks again: at once where there is none to wait for.
-    /// A door that stops before drops it.
-    pub fn after_grace(self: &Arc<Self>, then: impl FnOnce() + Send + 'static) {
-        let left = self.grace_until.saturating_sub(self.hooks.clock.monotonic());
-        if left.is_zero() {
-            return then();
-        }
-        let clock = Arc::clone(&self.hooks.clock);
-        let work = async move {
-            clock.sleep(left).await;
-            then();
-        };
-        self.run("nlm grace", work.boxed());
     }
 
     /// A task that ends with the door: `stop` waits for it.

@@ -25,7 +25,7 @@ impl NlmDoor {
                 record.forget(waiter);
                 return;
             }
-            record.holds(waiter.key.ino, waiter.key.owner, waiter.key.range);
+            record.holds(&waiter.key);
         }
         let wanted = self.tell_granted(address, &waiter.args).await;
         let mut record = client.record.lock().await;

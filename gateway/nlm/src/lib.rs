@@ -16,6 +16,8 @@
 mod callback;
 mod client;
 mod door;
+mod freeing;
+mod grace;
 mod grant;
 mod limits;
 mod locking;

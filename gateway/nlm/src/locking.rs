@@ -1,12 +1,11 @@
-//! TEST, LOCK, UNLOCK, CANCEL, SHARE, UNSHARE, and the end of everything a client has.
+//! TEST, LOCK and SHARE: what gives a client something, or tells what it could have.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use fs_api::{
-    AccessMask, Context, Credentials, FileKind, Ino, LockKind, LockOwner, LockRange, LockRequest, LockSpace, LockWait,
-    Target,
+    AccessMask, Context, Credentials, FileKind, Ino, LockKind, LockOwner, LockRequest, LockSpace, LockWait, Target,
 };
 use futures::FutureExt;
 use gateway_nfs::{HandleRefusal, Opened};
@@ -16,7 +15,7 @@ use crate::client::{Client, Record};
 use crate::door::{NlmDoor, Peer, Watch};
 use crate::monitor::Monitored;
 use crate::protocol::{Holder, LockArgs, ShareArgs, Status};
-use crate::range::{from_wire, overlap, to_wire};
+use crate::range::{from_wire, to_wire};
 use crate::reservations::Reservation;
 use crate::waiter::{Outcome, WaitKey, Waiter};
 
@@ -90,7 +89,7 @@ impl NlmDoor {
         };
         match outcome {
             Outcome::Granted => {
-                record.holds(wanted.key.ino, wanted.key.owner, wanted.key.range);
+                record.holds(&wanted.key);
                 Ok(())
             }
             // It would have waited, but may not.
@@ -105,65 +104,6 @@ impl NlmDoor {
         record.waits(Arc::clone(&waiter));
         let (door, client) = (Arc::clone(self), Arc::clone(client));
         self.run("nlm wait", async move { door.grant(&client, address, &waiter).await }.boxed());
-    }
-
-    /// Frees a range. Also for who may not lock it any more, and in the grace period: it takes nothing from anybody.
-    pub(crate) async fn unlock(&self, peer: &Peer, args: &LockArgs) -> Status {
-        let wanted = match self.wanted(peer, args) {
-            Ok(wanted) => wanted,
-            Err(status) => return status,
-        };
-        let WaitKey { ino, owner, range, .. } = wanted.key;
-        let Some(client) = self.clients.find(peer.address()) else { return Status::Granted };
-        let mut record = client.record.lock().await;
-        for waiter in record.waiters_of(ino, owner) {
-            let granted = waiter.look() == Some(Outcome::Granted);
-            // A wait for a lock that the client frees meanwhile is over; one that it has not heard of is not taken back
-            // later.
-            if waiter.key.range == range || (granted && overlap(waiter.key.range, range)) {
-                waiter.give_up();
-                record.forget(&waiter);
-            }
-        }
-        match self.free(peer.request, &mut record, ino, owner, range).await {
-            Ok(()) => Status::Granted,
-            Err(error) => refused(error.kind()),
-        }
-    }
-
-    /// Ends a wait; also where the lock came at the same moment.
-    pub(crate) async fn cancel(&self, peer: &Peer, args: &LockArgs) -> Status {
-        let wanted = match self.wanted(peer, args) {
-            Ok(wanted) => wanted,
-            Err(status) => return status,
-        };
-        let Some(client) = self.clients.find(peer.address()) else { return Status::Denied };
-        let mut record = client.record.lock().await;
-        let Some(waiter) = record.waiter(&wanted.key) else { return Status::Denied };
-        record.forget(&waiter);
-        let WaitKey { ino, owner, range, .. } = wanted.key;
-        if waiter.give_up() != Some(Outcome::Granted) {
-            return Status::Granted;
-        }
-        match self.free(peer.request, &mut record, ino, owner, range).await {
-            Ok(()) => Status::Granted,
-            Err(error) => refused(error.kind()),
-        }
-    }
-
-    pub(crate) async fn free(
-        &self,
-        request: u64,
-        record: &mut Record,
-        ino: Ino,
-        owner: u64,
-        range: LockRange,
-    ) -> HouseResult<()> {
-        let key = WaitKey { ino, owner, range, kind: LockKind::Shared };
-        let cx = Context::new(request, Credentials::root());
-        self.vfs.set_lock(&cx, ino, self.request(&key, None, 0), LockWait::Fail).await?;
-        record.lets_go(ino, owner, range);
-        Ok(())
     }
 
     pub(crate) async fn reserve(&self, peer: &Peer, args: &ShareArgs) -> Status {
@@ -183,56 +123,21 @@ impl NlmDoor {
         self.reservations.reserve(opened.ino, wanted, &self.options.limits)
     }
 
-    pub(crate) fn unreserve(&self, peer: &Peer, args: &ShareArgs) -> Status {
-        match self.opened(peer, &args.handle) {
-            Ok(opened) => {
-                let owner = self.owner(peer.address(), &args.caller_name, 0, &args.owner);
-                self.reservations.give_back(opened.ino, owner);
-                Status::Granted
-            }
-            Err(status) => status,
-        }
-    }
-
-    /// The client has forgotten what it held.
-    pub(crate) async fn free_all(&self, client: IpAddr) {
-        self.reservations.drop_client(client);
-        let Some(known) = self.clients.find(client) else { return };
-        let mut record = known.record.lock().await;
-        self.drop_all(&mut record);
-    }
-
-    /// As `free_all`, where the restart with this state number is news.
-    pub(crate) async fn client_restarted(&self, client: IpAddr, state: i32) {
-        let Some(known) = self.clients.find(client) else { return self.reservations.drop_client(client) };
-        let mut record = known.record.lock().await;
-        if record.restarted(state) {
-            tracing::info!(proto = "nlm", %client, state, "a client restarted; its locks go");
-            self.reservations.drop_client(client);
-            self.drop_all(&mut record);
-        }
-    }
-
-    fn drop_all(&self, record: &mut Record) {
-        for (ino, owner) in record.clear() {
-            self.vfs.drop_locks(ino, LockSpace::Posix, LockOwner { door: self.options.door_number, owner });
-        }
-    }
-
     fn opened(&self, peer: &Peer, handle: &[u8]) -> Result<Opened, Status> {
-        self.nfs.open_handle(handle, peer.socket, &peer.auth).map_err(|refusal| match refusal {
-            HandleRefusal::Forged | HandleRefusal::ShareGone => Status::StaleHandle,
-            HandleRefusal::NotAdmitted => Status::Failed,
-        })
+        self.nfs.open_handle(handle, peer.socket, &peer.auth).map_err(not_opened)
     }
 
     fn wanted(&self, peer: &Peer, args: &LockArgs) -> Result<Wanted, Status> {
+        let opened = self.opened(peer, &args.lock.handle)?;
+        Ok(Wanted { key: self.key(peer, args, opened.ino)?, opened, svid: args.lock.svid })
+    }
+
+    pub(crate) fn key(&self, peer: &Peer, args: &LockArgs, ino: Ino) -> Result<WaitKey, Status> {
         let lock = &args.lock;
-        let opened = self.opened(peer, &lock.handle)?;
         let range = from_wire(lock.offset, lock.length)?;
         let kind = if args.mode.exclusive { LockKind::Exclusive } else { LockKind::Shared };
         let owner = self.owner(peer.address(), &lock.caller_name, lock.svid, &lock.owner);
-        Ok(Wanted { key: WaitKey { ino: opened.ino, owner, range, kind }, opened, svid: lock.svid })
+        Ok(WaitKey { ino, owner, range, kind })
     }
 
     /// Whoever may open the file may lock it: its owner, and who may read or write it. What cannot be opened for writing
@@ -258,7 +163,7 @@ impl NlmDoor {
         self.vfs.access(&cx, opened.ino, write).await.map_err(|e| refused(e.kind()))
     }
 
-    fn request(&self, key: &WaitKey, kind: Option<LockKind>, svid: u32) -> LockRequest {
+    pub(crate) fn request(&self, key: &WaitKey, kind: Option<LockKind>, svid: u32) -> LockRequest {
         let owner = LockOwner { door: self.options.door_number, owner: key.owner };
         LockRequest { space: LockSpace::Posix, owner, range: key.range, kind, pid: svid }
     }
@@ -276,7 +181,7 @@ fn repeated(record: &mut Record, waiter: &Arc<Waiter>, args: &LockArgs) -> Resul
     match waiter.look() {
         Some(Outcome::Granted) => {
             record.forget(waiter);
-            record.holds(waiter.key.ino, waiter.key.owner, waiter.key.range);
+            record.holds(&waiter.key);
             Ok(())
         }
         None if args.mode.block => Err(Status::Blocked),
@@ -292,7 +197,14 @@ fn repeated(record: &mut Record, waiter: &Arc<Waiter>, args: &LockArgs) -> Resul
     }
 }
 
-fn refused(kind: ErrorKind) -> Status {
+pub(crate) const fn not_opened(refusal: HandleRefusal) -> Status {
+    match refusal {
+        HandleRefusal::Forged | HandleRefusal::ShareGone => Status::StaleHandle,
+        HandleRefusal::NotAdmitted => Status::Failed,
+    }
+}
+
+pub(crate) fn refused(kind: ErrorKind) -> Status {
     match kind {
         ErrorKind::WouldBlock => Status::Denied,
         ErrorKind::Deadlock => Status::Deadlock,

@@ -1,6 +1,7 @@
 //! The durable list as one small file, replaced as a whole at each change: clients come and go seldom. `FORMAT.md` has
 //! its bytes.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use objstore_base::{BoxFuture, Error, Result};
 use objstore_env::Env;
 use tokio::sync::Mutex;
 
-use crate::monitor::{MonitorStore, Monitored, state_after};
+use crate::monitor::{LISTED_MAX, MonitorStore, Monitored, state_after};
 use crate::protocol::NAME_BYTES_MAX;
 
 const MAGIC: [u8; 8] = *b"TGNSMLST";
@@ -19,8 +20,10 @@ const VERSION: u32 = 1;
 const HEAD_BYTES: usize = 20;
 const CRC_BYTES: usize = 4;
 const ADDRESS_BYTES: usize = 16;
-/// Far above the bound of clients: 4096 with the longest names.
-const FILE_BYTES_MAX: u64 = 8 << 20;
+/// Of the length of a name.
+const LENGTH_BYTES: usize = 2;
+/// A full list with the longest names: what was written can be read.
+const FILE_BYTES_MAX: usize = HEAD_BYTES + LISTED_MAX * (ADDRESS_BYTES + LENGTH_BYTES + NAME_BYTES_MAX) + CRC_BYTES;
 
 #[derive(Clone, Default)]
 struct List {
@@ -41,7 +44,7 @@ impl FileMonitors {
     /// `Corrupt` where the file is no list: it is not overwritten.
     pub async fn open(env: Env, path: PathBuf) -> Result<Self> {
         let (disk, at) = (env.disk.clone(), path.clone());
-        let list = match env.blocking(move || disk.read_file(&at, FILE_BYTES_MAX)).await {
+        let list = match env.blocking(move || disk.read_file(&at, FILE_BYTES_MAX as u64)).await {
             Ok(content) => decode(Bytes::from(content)).ok_or_else(|| {
                 Error::corrupt("read monitored clients", "checksum, length or version does not fit")
                     .entity(path.display())
@@ -77,8 +80,8 @@ impl MonitorStore for FileMonitors {
         .boxed()
     }
 
-    fn remove(&self, address: IpAddr) -> BoxFuture<'_, Result<()>> {
-        self.change(move |list| list.hosts.retain(|known| known.address != address)).boxed()
+    fn remove(&self, gone: BTreeSet<IpAddr>) -> BoxFuture<'_, Result<()>> {
+        self.change(move |list| list.hosts.retain(|known| !gone.contains(&known.address))).boxed()
     }
 
     fn next_state(&self) -> BoxFuture<'_, Result<i32>> {
@@ -165,6 +168,17 @@ mod tests {
             assert!(decode(Bytes::from(bad)).is_none(), "byte {at}");
             assert!(decode(Bytes::copy_from_slice(&content[..at])).is_none(), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn the_longest_list_can_be_read_at_the_next_start() {
+        let longest = Bytes::from(vec![b'x'; NAME_BYTES_MAX]);
+        let address = |number: usize| IpAddr::from(u128::MAX.wrapping_sub(number as u128).to_be_bytes());
+        let host = |number| Monitored { address: address(number), name: longest.clone() };
+        let hosts: Vec<Monitored> = (0..LISTED_MAX).map(host).collect();
+        let content = encode(&List { state: 7, hosts: hosts.clone() });
+        assert_eq!(content.len(), FILE_BYTES_MAX);
+        assert_eq!(decode(Bytes::from(content)).expect("a list").hosts, hosts);
     }
 
     #[test]

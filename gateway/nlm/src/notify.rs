@@ -15,36 +15,54 @@ use crate::status_monitor::NOTIFY;
 const AT_ONCE: usize = 64;
 
 impl NlmDoor {
+    /// Who was told stays on the list until the grace period is over: where this server dies before that client took its
+    /// locks again, the next start has to tell it, and to keep others from them, once more.
     pub(crate) async fn tell_restart(&self, mut hosts: Vec<Monitored>) {
         let limits = &self.options.limits;
+        let mut told = Vec::new();
         for attempt in 0..limits.notify_attempts_max {
             if attempt > 0 {
                 self.hooks.clock.sleep(limits.pause_after(attempt - 1)).await;
             }
-            let rounds = stream::iter(hosts).map(|host| self.tell(host)).buffer_unordered(AT_ONCE);
-            hosts = rounds.filter_map(std::future::ready).collect().await;
+            hosts = self.tell_all(hosts, &mut told).await;
             if hosts.is_empty() {
-                return;
+                break;
+            }
+            if !self.in_grace() {
+                // They do not wait for those who never answer.
+                self.off_the_list(std::mem::take(&mut told)).await;
             }
         }
+        self.grace_over().await;
         for host in hosts {
             let name = String::from_utf8_lossy(&host.name);
             tracing::warn!(proto = "nsm", client = %host.address, %name, "a client could not be told of the restart");
-            self.off_the_list(&host).await;
+            told.push(host);
         }
+        self.off_the_list(told).await;
     }
 
-    /// Gives the client back where it has to be told once more.
-    async fn tell(&self, host: Monitored) -> Option<Monitored> {
+    /// Those who have to be told once more.
+    async fn tell_all(&self, hosts: Vec<Monitored>, told: &mut Vec<Monitored>) -> Vec<Monitored> {
+        let mut calls = stream::iter(hosts).map(|host| self.tell(host)).buffer_unordered(AT_ONCE);
+        let mut deaf = Vec::new();
+        while let Some(answer) = calls.next().await {
+            match answer {
+                Ok(host) => told.push(host),
+                Err(host) => deaf.push(host),
+            }
+        }
+        deaf
+    }
+
+    /// The client that was told, or that has to be told once more.
+    async fn tell(&self, host: Monitored) -> Result<Monitored, Monitored> {
         let what = CallBack { program: NSM_PROGRAM, version: NSM_VERSION, procedure: NOTIFY, args: self.news() };
         match self.caller.call(host.address, what).await {
-            Ok(_) => {
-                self.off_the_list(&host).await;
-                None
-            }
+            Ok(_) => Ok(host),
             Err(error) => {
                 tracing::debug!(proto = "nsm", client = %host.address, %error, "a client does not hear of the restart yet");
-                Some(host)
+                Err(host)
             }
         }
     }
@@ -57,10 +75,11 @@ impl NlmDoor {
         out.finish()
     }
 
-    async fn off_the_list(&self, host: &Monitored) {
-        if let Err(error) = self.monitors.told(host.address).await {
-            // It will be told again at the next start, which costs nothing but a call.
-            tracing::warn!(proto = "nsm", client = %host.address, %error, "a client stays on the list");
+    async fn off_the_list(&self, hosts: Vec<Monitored>) {
+        let clients = hosts.len();
+        if let Err(error) = self.monitors.forget(hosts).await {
+            // They will be told again at the next start, which costs calls and a grace period.
+            tracing::warn!(proto = "nsm", clients, %error, "clients stay on the list");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Byte ranges: from the wire and back, and the set of ranges that an owner has on one file.
 
-use fs_api::LockRange;
+use fs_api::{LockKind, LockRange};
 
 use crate::protocol::Status;
 
@@ -33,41 +33,56 @@ pub(crate) const fn overlap(a: LockRange, b: LockRange) -> bool {
     a.start < b.end && b.start < a.end
 }
 
-/// Disjoint ranges in order, none touching the next.
+/// Disjoint ranges in order, none touching the next of its kind: as many as the table of locks has of this owner.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ranges(Vec<LockRange>);
+pub(crate) struct Ranges(Vec<(LockRange, LockKind)>);
 
 impl Ranges {
     pub(crate) fn count(&self) -> usize {
         self.0.len()
     }
 
-    pub(crate) fn add(&mut self, range: LockRange) {
+    /// Whether cutting `range` out makes two ranges of one.
+    pub(crate) fn splits(&self, range: LockRange) -> bool {
+        self.0.iter().any(|(held, _)| held.start < range.start && range.end < held.end)
+    }
+
+    /// Takes the place of what was held there as another kind.
+    pub(crate) fn add(&mut self, range: LockRange, kind: LockKind) {
         let mut joined = range;
-        self.0.retain(|held| {
-            let touches = held.start <= joined.end && joined.start <= held.end;
-            if touches {
+        let mut kept = Vec::with_capacity(self.0.len() + 2);
+        for (held, held_as) in self.0.drain(..) {
+            if held_as == kind && held.start <= joined.end && joined.start <= held.end {
                 joined = LockRange { start: joined.start.min(held.start), end: joined.end.max(held.end) };
+            } else {
+                kept.extend(outside(held, range).map(|rest| (rest, held_as)));
             }
-            !touches
-        });
-        self.0.push(joined);
-        self.0.sort_by_key(|held| held.start);
+        }
+        kept.push((joined, kind));
+        kept.sort_by_key(|(held, _)| held.start);
+        self.0 = kept;
     }
 
     pub(crate) fn cut(&mut self, range: LockRange) {
-        let rests = |held: &LockRange| {
-            let before = LockRange { start: held.start, end: held.end.min(range.start) };
-            let after = LockRange { start: held.start.max(range.end), end: held.end };
-            [before, after]
+        let rests = |(held, held_as): &(LockRange, LockKind)| {
+            let held_as = *held_as;
+            outside(*held, range).map(move |rest| (rest, held_as))
         };
-        let kept = self.0.iter().flat_map(rests).filter(|rest| rest.start < rest.end).collect();
-        self.0 = kept;
+        self.0 = self.0.iter().flat_map(rests).collect();
     }
+}
+
+/// What is left of `held` when `range` is cut out of it.
+fn outside(held: LockRange, range: LockRange) -> impl Iterator<Item = LockRange> {
+    let before = LockRange { start: held.start, end: held.end.min(range.start) };
+    let after = LockRange { start: held.start.max(range.end), end: held.end };
+    [before, after].into_iter().filter(|rest| rest.start < rest.end)
 }
 
 #[cfg(test)]
 mod tests {
+    use fs_api::LockKind::{Exclusive, Shared};
+
     use super::*;
 
     fn range(start: u64, end: u64) -> LockRange {
@@ -89,17 +104,40 @@ mod tests {
         assert_eq!(to_wire(range(5, 9)), (5, 4));
     }
 
+    fn exclusive(ranges: &[(u64, u64)]) -> Ranges {
+        Ranges(ranges.iter().map(|(start, end)| (range(*start, *end), Exclusive)).collect())
+    }
+
     #[test]
     fn ranges_join_where_they_touch_and_split_where_they_are_cut() {
         let mut held = Ranges::default();
-        held.add(range(0, 10));
-        held.add(range(20, 30));
+        held.add(range(0, 10), Exclusive);
+        held.add(range(20, 30), Exclusive);
         assert_eq!(held.count(), 2);
-        held.add(range(10, 20));
-        assert_eq!(held, Ranges(vec![range(0, 30)]));
+        held.add(range(10, 20), Exclusive);
+        assert_eq!(held, exclusive(&[(0, 30)]));
+        assert!(held.splits(range(5, 6)));
+        for whole_or_end in [range(0, 6), range(5, 30), range(0, 30), range(30, 40), range(0, u64::MAX)] {
+            assert!(!held.splits(whole_or_end), "{whole_or_end:?}");
+        }
         held.cut(range(5, 6));
-        assert_eq!(held, Ranges(vec![range(0, 5), range(6, 30)]));
+        assert_eq!(held, exclusive(&[(0, 5), (6, 30)]));
         held.cut(range(0, u64::MAX));
         assert_eq!(held.count(), 0);
+    }
+
+    #[test]
+    fn a_range_of_another_kind_takes_its_place_and_is_a_range_of_its_own() {
+        let mut held = Ranges::default();
+        held.add(range(0, 30), Shared);
+        held.add(range(10, 20), Exclusive);
+        let three = [(range(0, 10), Shared), (range(10, 20), Exclusive), (range(20, 30), Shared)];
+        assert_eq!(held, Ranges(three.to_vec()));
+        assert!(!held.splits(range(10, 20)));
+        held.add(range(20, 25), Exclusive);
+        held.add(range(5, 10), Exclusive);
+        assert_eq!(held, Ranges(vec![(range(0, 5), Shared), (range(5, 25), Exclusive), (range(25, 30), Shared)]));
+        held.add(range(0, 30), Shared);
+        assert_eq!(held, Ranges(vec![(range(0, 30), Shared)]));
     }
 }

@@ -112,6 +112,57 @@ async fn ranges_and_clients_are_bounded() {
     assert_eq!(listed.len(), 3, "one who came and went has no place on the list either");
 }
 
+#[tokio::test]
+async fn unlocking_every_second_byte_stays_within_the_bounds() {
+    let world = World::with(Store::Engine, NO_PORTMAPPER, |options| options.limits.held_per_client_max = 50).await;
+    let file = handle(1, world.file(b"f", 0o666).await);
+    let peer = Peer::new(1, b"a");
+    assert_eq!(peer.lock(&world, &Lock::exclusive(&file, 0, 0)).await, GRANTED);
+    for at in 0..60 {
+        let wanted = if at < 49 { GRANTED } else { NO_LOCKS };
+        assert_eq!(peer.unlock(&world, &Lock::exclusive(&file, at * 2 + 1, 1)).await, wanted);
+    }
+    assert_eq!(world.nlm.counts(), (50, 0));
+    assert_eq!(peer.unlock(&world, &Lock::exclusive(&file, 2, 1)).await, GRANTED, "a whole range");
+    assert_eq!(peer.unlock(&world, &Lock::exclusive(&file, 1000, 1)).await, GRANTED, "there is room for one more");
+    assert_eq!(peer.unlock(&world, &Lock::exclusive(&file, 2000, 1)).await, NO_LOCKS);
+    assert_eq!(peer.unlock(&world, &Lock::exclusive(&file, 2000, 0)).await, GRANTED, "the end of a range");
+    assert_eq!(peer.unlock(&world, &Lock::exclusive(&file, 0, 0)).await, GRANTED);
+    assert_eq!(world.nlm.counts(), (0, 0));
+}
+
+#[tokio::test]
+async fn locking_every_second_byte_as_another_kind_stays_within_the_bounds() {
+    let world = World::with(Store::Engine, NO_PORTMAPPER, |options| options.limits.held_per_client_max = 50).await;
+    let file = handle(1, world.file(b"f", 0o666).await);
+    let peer = Peer::new(1, b"a");
+    assert_eq!(peer.lock(&world, &Lock::shared(&file, 0, 0)).await, GRANTED);
+    for at in 0..60 {
+        // Two more each, from one on.
+        let wanted = if at < 25 { GRANTED } else { NO_LOCKS };
+        assert_eq!(peer.lock(&world, &Lock::exclusive(&file, at * 2 + 1, 1)).await, wanted);
+    }
+    assert_eq!(world.nlm.counts(), (51, 0));
+    assert_eq!(peer.unlock(&world, &Lock::exclusive(&file, 1, 1)).await, GRANTED, "a whole range");
+    assert_eq!(peer.unlock(&world, &Lock::exclusive(&file, 0, 0)).await, GRANTED);
+    assert_eq!(world.nlm.counts(), (0, 0));
+}
+
+#[tokio::test]
+async fn news_of_restarts_of_strangers_leave_room_for_clients() {
+    let world = World::with(Store::Engine, NO_PORTMAPPER, |options| options.limits.clients_max = 3).await;
+    let file = handle(1, world.file(b"f", 0o666).await);
+    for last in 1..100 {
+        Peer { address: [127, 200, 0, last].into(), ..Peer::new(1, b"stranger") }.notify(&world, 7).await;
+    }
+    for host in 2..5 {
+        let lock = Lock::exclusive(&file, u64::from(host) * 2, 1);
+        assert_eq!(Peer::new(host, b"x").lock(&world, &lock).await, GRANTED);
+    }
+    Peer::new(6, b"stranger").notify(&world, 7).await;
+    assert_eq!(world.nlm.counts(), (3, 0), "nor does it take the place of one who holds something");
+}
+
 async fn null(connection: &mut Connection, program: u32, version: u32) -> Result<(), ClientError> {
     connection.call(program, version, 0, &Auth::None, Encoder::new().finish()).await.map(|_| ())
 }

@@ -1,9 +1,12 @@
 //! Who gets a lock and who does not: between clients, and between clients and other doors.
 
 use fs_api::{Context, Credentials, LockKind, LockRange, LockWait};
+use gateway_nfs::Share;
 use tests_nlm::{BLOCKED, DENIED, FAILED, GRANTED, Lock, Peer, READ_ONLY, STALE, Store, TOO_BIG, World, handle, local};
 
 const NO_PORTMAPPER: u16 = 1;
+const SHARE: u32 = 20;
+const UNSHARE: u32 = 21;
 
 fn two() -> (Peer, Peer) {
     (Peer::new(1, b"alpha"), Peer::new(2, b"beta"))
@@ -94,6 +97,24 @@ async fn free_all_and_a_restart_take_a_clients_locks_and_nobody_elses() {
 }
 
 #[tokio::test]
+async fn news_of_a_restart_that_come_twice_take_nothing_the_second_time() {
+    let world = World::new(NO_PORTMAPPER).await;
+    let file = handle(1, world.file(b"f", 0o666).await);
+    let (alpha, beta) = two();
+    let lock = Lock::exclusive(&file, 0, 10);
+    // Nothing is known of alpha yet; it locks as soon as it is up, before its monitor has said everything twice.
+    alpha.notify(&world, 7).await;
+    assert_eq!(alpha.lock(&world, &lock).await, GRANTED);
+    assert_eq!(alpha.share(&world, SHARE, &file, 1, 2).await, GRANTED);
+    alpha.notify(&world, 7).await;
+    assert_eq!(beta.lock(&world, &lock).await, DENIED, "the lock is younger than the restart");
+    assert_eq!(beta.share(&world, SHARE, &file, 2, 0).await, DENIED);
+    alpha.notify(&world, 9).await;
+    assert_eq!(beta.lock(&world, &lock).await, GRANTED);
+    assert_eq!(beta.share(&world, SHARE, &file, 2, 0).await, GRANTED);
+}
+
+#[tokio::test]
 async fn what_may_not_be_opened_may_not_be_locked() {
     let world = World::with(Store::Engine, NO_PORTMAPPER, |_| {}).await;
     let secret = world.file(b"secret", 0o600).await;
@@ -111,6 +132,39 @@ async fn what_may_not_be_opened_may_not_be_locked() {
     assert_eq!(user.lock(&world, &Lock::shared(&forged.into(), 0, 0)).await, STALE);
     let stranger = Peer { address: [203, 0, 113, 9].into(), ..user };
     assert_eq!(stranger.lock(&world, &Lock::shared(&handle(1, readable), 0, 0)).await, FAILED);
+}
+
+#[tokio::test]
+async fn who_is_not_admitted_any_more_still_gives_back_what_it_has() {
+    let nobody = |share: &Share| Share { clients: Vec::new(), ..share.clone() };
+    for keeps_the_share in [true, false] {
+        let world = World::new(NO_PORTMAPPER).await;
+        let ino = world.file(b"f", 0o666).await;
+        let file = handle(1, ino);
+        let (alpha, beta) = two();
+        let lock = Lock::exclusive(&file, 0, 10);
+        assert_eq!(alpha.lock(&world, &lock).await, GRANTED);
+        assert_eq!(alpha.share(&world, SHARE, &file, 3, 3).await, GRANTED);
+        assert_eq!(beta.lock(&world, &lock.clone().blocking()).await, BLOCKED);
+        let before = world.shares.snapshot();
+        let left = if keeps_the_share { before.iter().map(|share| nobody(share)).collect() } else { Vec::new() };
+        world.shares.replace(left);
+        let refused = if keeps_the_share { FAILED } else { STALE };
+        assert_eq!(alpha.lock(&world, &lock).await, refused);
+        let mut forged = file.to_vec();
+        forged[39] ^= 1;
+        let forged = Lock { handle: forged.into(), ..lock.clone() };
+        assert_eq!((alpha.unlock(&world, &forged).await, beta.cancel(&world, &forged).await), (STALE, STALE));
+        assert_eq!(alpha.share(&world, UNSHARE, &forged.handle, 3, 3).await, STALE);
+        assert_eq!(beta.unlock(&world, &Lock::exclusive(&file, 5, 1)).await, GRANTED, "it has nothing there");
+        assert_eq!(beta.cancel(&world, &lock.clone().blocking()).await, GRANTED);
+        assert_eq!(world.nlm.counts(), (1, 0));
+        assert_eq!(alpha.unlock(&world, &lock).await, GRANTED);
+        assert_eq!(world.seen_by_others(ino).await, None);
+        assert_eq!(alpha.share(&world, UNSHARE, &file, 3, 3).await, GRANTED);
+        world.shares.replace(before.iter().map(|share| Share::clone(share)).collect());
+        assert_eq!(beta.share(&world, SHARE, &file, 3, 3).await, GRANTED);
+    }
 }
 
 #[tokio::test]
@@ -150,8 +204,6 @@ async fn share_reservations_deny_what_they_say() {
     let world = World::new(NO_PORTMAPPER).await;
     let file = handle(1, world.file(b"f", 0o666).await);
     let (alpha, beta) = two();
-    const SHARE: u32 = 20;
-    const UNSHARE: u32 = 21;
     assert_eq!(alpha.share(&world, SHARE, &file, 1, 2).await, GRANTED);
     assert_eq!(beta.share(&world, SHARE, &file, 3, 0).await, DENIED, "it would write");
     assert_eq!(beta.share(&world, SHARE, &file, 1, 1).await, DENIED, "it would deny reading");

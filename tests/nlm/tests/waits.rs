@@ -173,6 +173,22 @@ async fn a_restart_just_after_the_grant_takes_the_lock_too() {
 }
 
 #[tokio::test]
+async fn what_is_left_of_a_wait_that_is_unlocked_in_part_as_it_is_granted_is_the_clients() {
+    for store in BOTH {
+        let (world, alpha, beta, ino, lock) = held(store, |_| {}).await;
+        assert_eq!(beta.peer.lock(&world, &lock).await, BLOCKED);
+        // No turn for the task between the two.
+        assert_eq!(alpha.peer.unlock(&world, &lock).await, GRANTED);
+        assert_eq!(beta.peer.unlock(&world, &Lock { length: 10, ..lock.clone() }).await, GRANTED);
+        let rest = LockRange { start: 10, end: 100 };
+        assert_eq!(world.seen_by_others(ino).await, Some((rest, Some(LockKind::Exclusive))), "{store:?}");
+        assert_eq!(world.nlm.counts(), (1, 0), "{store:?}");
+        beta.peer.notify(&world, 3).await;
+        assert_eq!(world.seen_by_others(ino).await, None, "{store:?}");
+    }
+}
+
+#[tokio::test]
 async fn two_who_would_wait_for_each_other_are_told() {
     for store in BOTH {
         let (world, alpha, beta, _, lock) = held(store, |_| {}).await;

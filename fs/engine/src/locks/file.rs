@@ -38,6 +38,11 @@ impl FileLocks {
         self.held.len()
     }
 
+    /// Whether freeing `range` makes two ranges of one: nothing else that is freed makes them more.
+    pub(super) fn splits(&self, owner: LockOwner, range: LockRange) -> bool {
+        self.held.iter().any(|h| h.owner == owner && h.range.start < range.start && range.end < h.range.end)
+    }
+
     /// Locks of others that stand in the way, the lowest first.
     pub(super) fn conflicts(
         &self,

@@ -3,7 +3,7 @@
 use fs_api::{FileKind, Ino, LockRange, LockRequest, LockSpace, LockWait};
 use objstore_base::{Error, ErrorKind, Result};
 
-use super::table::{LockTable, Outcome};
+use super::table::{LockTable, Outcome, Ticket};
 use crate::engine::Engine;
 
 /// Leaves the queue when the waiting future is dropped.
@@ -11,17 +11,19 @@ struct Place<'a> {
     table: &'a LockTable,
     ino: Ino,
     request: LockRequest,
-    number: u64,
+    ticket: Ticket,
     done: bool,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if !self.done && self.table.leave(self.number) {
+        if self.done || !self.table.leave(self.ticket.number) {
+            return;
+        }
+        if let Ok(Some(Ok(()))) = self.ticket.granted.try_recv() {
             // It was given and nobody is there to use it. What the owner held before in the range is gone with it, as
             // when the wait of fcntl is interrupted after the grant.
-            let free = LockRequest { kind: None, ..self.request };
-            drop(self.table.set(self.ino, &free, false));
+            self.table.take_back(self.ino, &self.request);
         }
     }
 }
@@ -42,10 +44,10 @@ impl Engine {
             Outcome::Done => Ok(()),
             Outcome::Held => Err(Error::new(ErrorKind::WouldBlock, "lock").entity(ino)),
             Outcome::Queued(ticket) => {
-                let mut place = Place { table: &self.locks, ino, request, number: ticket.number, done: false };
-                let granted = ticket.granted.await;
-                place.done = granted.is_ok();
-                granted.map_err(|_| Error::new(ErrorKind::Interrupted, "wait for lock").entity(ino))
+                let mut place = Place { table: &self.locks, ino, request, ticket, done: false };
+                let heard = (&mut place.ticket.granted).await;
+                place.done = heard.is_ok();
+                heard.map_err(|_| Error::new(ErrorKind::Interrupted, "wait for lock").entity(ino))?
             }
         }
     }

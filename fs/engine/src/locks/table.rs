@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 
 use super::file::FileLocks;
 
-/// Ranges held on one file: every change of a lock walks them.
+/// Ranges held on one file: every change of a lock walks them. One change goes past it by one at most, as a lock taken
+/// inside an own range of the other kind makes three of one.
 const RANGES_MAX: usize = 16_384;
 /// Waiters of the whole store: a client cannot fill the memory with them.
 const WAITERS_MAX: usize = 65_536;
@@ -22,26 +23,32 @@ struct Waiter {
     range: LockRange,
     kind: LockKind,
     pid: u32,
-    granted: oneshot::Sender<()>,
+    granted: oneshot::Sender<Result<()>>,
 }
 
-#[derive(Default)]
 struct State {
     files: HashMap<FileKey, FileLocks>,
     /// By ticket, so first come, first served among those who conflict.
     waiters: BTreeMap<u64, Waiter>,
     next_ticket: u64,
+    /// On one file.
+    ranges_max: usize,
 }
 
-#[derive(Default)]
 pub(crate) struct LockTable {
     state: Mutex<State>,
 }
 
-/// A place in the queue; the receiver hears when the lock was given.
+impl Default for LockTable {
+    fn default() -> Self {
+        Self::bounded(RANGES_MAX)
+    }
+}
+
+/// A place in the queue; the receiver hears when the lock was given, or that there is no room for it.
 pub(super) struct Ticket {
     pub(super) number: u64,
-    pub(super) granted: oneshot::Receiver<()>,
+    pub(super) granted: oneshot::Receiver<Result<()>>,
 }
 
 /// What came of asking for a lock.
@@ -52,6 +59,12 @@ pub(super) enum Outcome {
 }
 
 impl LockTable {
+    /// At most `ranges_max` on one file.
+    pub(super) fn bounded(ranges_max: usize) -> Self {
+        let (files, waiters) = (HashMap::new(), BTreeMap::new());
+        Self { state: Mutex::new(State { files, waiters, next_ticket: 0, ranges_max }) }
+    }
+
     /// A lock in the way of `request`.
     pub(super) fn test(&self, ino: Ino, request: &LockRequest) -> Option<LockRequest> {
         let kind = request.kind?;
@@ -62,15 +75,16 @@ impl LockTable {
     /// Takes, changes or drops a lock, or queues for it where `wait` says so.
     ///
     /// # Errors
-    /// `Deadlock` where those in the way wait, directly or through others, for this owner.
+    /// `Deadlock` where those in the way wait, directly or through others, for this owner. `NoSpace` where the file has too
+    /// many ranges for one more, also for an unlock that would make two of one.
     pub(super) fn set(&self, ino: Ino, request: &LockRequest, wait: bool) -> Result<Outcome> {
         let file = (ino, request.space);
         let LockRequest { owner, range, pid, .. } = *request;
         let mut state = self.state.lock();
         let conflict = request.kind.and_then(|kind| state.conflict(file, owner, range, kind).map(|c| (kind, c)));
         let Some((kind, _)) = conflict else {
-            if request.kind.is_some() && state.files.get(&file).is_some_and(|f| f.ranges() >= RANGES_MAX) {
-                return Err(Error::new(ErrorKind::NoSpace, "lock").entity(ino).context("too many locked ranges"));
+            if state.is_full(file) && (request.kind.is_some() || state.splits(file, owner, range)) {
+                return Err(no_room(ino));
             }
             state.set(file, owner, range, request.kind, pid);
             return Ok(Outcome::Done);
@@ -84,6 +98,13 @@ impl LockTable {
             false => Ok(Outcome::Held),
             true => state.queue(file, owner, range, kind, pid).map(Outcome::Queued),
         }
+    }
+
+    /// Frees a lock that was given and that nobody heard of. Also where that splits a range and there is no room: this goes
+    /// past the bound by one for each who waited at most, and those have a bound of their own.
+    pub(super) fn take_back(&self, ino: Ino, request: &LockRequest) {
+        let LockRequest { space, owner, range, pid, .. } = *request;
+        self.state.lock().set((ino, space), owner, range, None, pid);
     }
 
     /// Gives up a place in the queue; whether the lock had been given before (and stays).
@@ -123,6 +144,14 @@ impl State {
         Some(LockRequest { space: file.1, owner: held.owner, range: held.range, kind: Some(held.kind), pid: held.pid })
     }
 
+    fn is_full(&self, file: FileKey) -> bool {
+        self.files.get(&file).is_some_and(|locks| locks.ranges() >= self.ranges_max)
+    }
+
+    fn splits(&self, file: FileKey, owner: LockOwner, range: LockRange) -> bool {
+        self.files.get(&file).is_some_and(|locks| locks.splits(owner, range))
+    }
+
     fn set(&mut self, file: FileKey, owner: LockOwner, range: LockRange, kind: Option<LockKind>, pid: u32) {
         self.files.entry(file).or_default().set(owner, range, kind, pid);
         if kind != Some(LockKind::Exclusive) {
@@ -141,8 +170,10 @@ impl State {
                 continue;
             }
             let Some(w) = self.waiters.remove(&number) else { continue };
+            let room = if self.is_full(file) { Err(no_room(file.0)) } else { Ok(()) };
+            let given = room.is_ok();
             // Whoever has stopped listening gets nothing.
-            if w.granted.send(()).is_ok() {
+            if w.granted.send(room).is_ok() && given {
                 self.files.entry(file).or_default().set(w.owner, w.range, Some(w.kind), w.pid);
             }
         }
@@ -187,4 +218,8 @@ impl State {
         }
         false
     }
+}
+
+fn no_room(ino: Ino) -> Error {
+    Error::new(ErrorKind::NoSpace, "lock").entity(ino).context("too many locked ranges")
 }

@@ -23,6 +23,11 @@ fn queue(table: &LockTable, ino: Ino, owner: u64, start: u64, end: u64) -> Ticke
     }
 }
 
+fn heard(ticket: &mut Ticket) -> Option<Result<(), ErrorKind>> {
+    let heard = ticket.granted.try_recv().expect("the table does not forget who waits");
+    heard.map(|given| given.map_err(|error| error.kind()))
+}
+
 fn conflict(table: &LockTable, owner: u64, start: u64, end: u64, kind: Option<LockKind>) -> Option<(u64, u64, u64)> {
     table.test(INO, &request(owner, start, end, kind)).map(|c| (c.owner.owner, c.range.start, c.range.end))
 }
@@ -67,9 +72,9 @@ fn a_waiter_gets_the_lock_when_the_last_one_in_its_way_goes() {
     assert!(set(&table, 2, 10, 20, EXCLUSIVE));
     let mut ticket = queue(&table, INO, 3, 5, 15);
     assert!(set(&table, 1, 0, 10, None));
-    assert_eq!(ticket.granted.try_recv(), Ok(None));
+    assert_eq!(heard(&mut ticket), None);
     table.drop_owner(INO, LockSpace::Posix, LockOwner { door: 0, owner: 2 });
-    assert_eq!(ticket.granted.try_recv(), Ok(Some(())));
+    assert_eq!(heard(&mut ticket), Some(Ok(())));
     assert_eq!(conflict(&table, 1, 0, 100, SHARED), Some((3, 5, 15)));
 }
 
@@ -110,6 +115,58 @@ fn the_ranges_of_one_file_are_bounded() {
     let refused =
         (0..100_000).map(|n| table.set(INO, &request(1, n * 2, n * 2 + 1, EXCLUSIVE), false)).find(Result::is_err);
     assert_eq!(refused.and_then(Result::err).map(|e| e.kind()), Some(ErrorKind::NoSpace));
-    assert!(set(&table, 1, 0, u64::MAX, None), "unlocking is always possible");
+    assert!(set(&table, 1, 0, u64::MAX, None), "unlocking all is always possible");
     assert!(set(&table, 1, 0, u64::MAX, EXCLUSIVE));
+}
+
+/// Owner 1 gets every second byte from 0 on, as far as there is room.
+fn fill(table: &LockTable) {
+    let full = (0..1000).any(|n| !set(table, 1, n * 2, n * 2 + 1, EXCLUSIVE));
+    assert!(full, "the ranges of one file are bounded");
+}
+
+#[test]
+fn an_unlock_that_would_split_a_range_needs_room_for_one_more() {
+    let table = LockTable::bounded(100);
+    assert!(set(&table, 1, 0, u64::MAX, EXCLUSIVE));
+    let refused =
+        (0..1000).map(|n| table.set(INO, &request(1, n * 2 + 1, n * 2 + 2, None), false)).find(Result::is_err);
+    assert_eq!(refused.and_then(Result::err).map(|e| e.kind()), Some(ErrorKind::NoSpace));
+    assert!(set(&table, 1, 1_000_000, u64::MAX, None), "the end of a range");
+    assert!(!set(&table, 1, 500_000, 500_001, None));
+    assert!(set(&table, 2, 500_000, 500_001, None), "nothing of its own is there");
+    assert!(set(&table, 1, 0, 1, None), "a whole range");
+    assert!(set(&table, 1, 500_000, 500_001, None), "now there is room");
+    assert!(set(&table, 1, 0, u64::MAX, None));
+    assert_eq!(conflict(&table, 2, 0, u64::MAX, EXCLUSIVE), None);
+}
+
+#[test]
+fn one_whose_lock_becomes_free_where_there_is_no_room_for_it_hears_so() {
+    let table = LockTable::bounded(100);
+    let far = 10_000_000;
+    assert!(set(&table, 2, far, far + 10, EXCLUSIVE));
+    let mut tickets: Vec<Ticket> = (0..3).map(|n| queue(&table, INO, 3, far + n * 2, far + n * 2 + 1)).collect();
+    fill(&table);
+    assert!(set(&table, 2, far, far + 10, None));
+    let no_room = Some(Err(ErrorKind::NoSpace));
+    assert_eq!(tickets.iter_mut().map(heard).collect::<Vec<_>>(), [Some(Ok(())), no_room, no_room]);
+    assert_eq!(conflict(&table, 2, far, far + 10, EXCLUSIVE), Some((3, far, far + 1)));
+}
+
+#[test]
+fn a_lock_that_was_given_to_nobody_goes_back_also_where_that_splits_a_range() {
+    let table = LockTable::bounded(100);
+    let far = 10_000_000;
+    for start in [far, far + 20] {
+        assert!(set(&table, 3, start, start + 10, EXCLUSIVE));
+    }
+    assert!(set(&table, 2, far + 10, far + 20, EXCLUSIVE));
+    let _ticket = queue(&table, INO, 3, far + 10, far + 20);
+    assert!(set(&table, 2, far + 10, far + 20, None));
+    fill(&table);
+    assert!(!set(&table, 3, far + 10, far + 20, None), "there is no room");
+    table.take_back(INO, &request(3, far + 10, far + 20, EXCLUSIVE));
+    assert_eq!(conflict(&table, 2, far + 10, far + 20, EXCLUSIVE), None);
+    assert_eq!(conflict(&table, 2, far, far + 30, EXCLUSIVE), Some((3, far, far + 10)));
 }
