@@ -103,7 +103,7 @@ impl Journal {
     fn place(&self, kind: RecordKind, payload: &Payload<'_>, build: Build<'_>) -> Result<Placed<'_>> {
         loop {
             let mut appender = self.appender.lock();
-            while appender.frozen {
+            while appender.frozen || (appender.habit.zeroing && payload.direct()) {
                 self.thaw.wait(&mut appender);
             }
             self.healthy()?;

@@ -16,11 +16,6 @@ use crate::ids::Lsn;
 use crate::journal::Journal;
 use crate::segment::Segment;
 
-/// From this many syncs between ticks, of so few bytes each, commits count as heavy. Writing a segment once costs about
-/// as much time as 300 syncs of a fresh file lose.
-const COMMITS_HEAVY: u64 = 64;
-const COMMIT_BYTES_SMALL: u64 = 128 << 10;
-
 /// Unsynced records are synced after this long even if nobody asks.
 const UNSYNCED_AGE_MAX: Duration = Duration::from_secs(5);
 
@@ -91,13 +86,6 @@ impl Drop for Undriven<'_> {
             drop(waiter.done.send(Err(sync.error())));
         }
     }
-}
-
-/// The counters as the last tick saw them.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Ticked {
-    rounds: u64,
-    bytes: u64,
 }
 
 /// What a round covers.
@@ -283,7 +271,6 @@ impl Journal {
         if let Err(error) = self.healthy() {
             return (self.last(), Err(error));
         }
-        self.rounds.fetch_add(1, Ordering::Relaxed);
         let (snapshot, written) = self.snapshot();
         let outcome = written.and_then(|()| self.sync_snapshot(&snapshot));
         let outcome = match outcome {
@@ -305,18 +292,23 @@ impl Journal {
     /// Writes the tail out and notes, at the very end of it, what a sync from here on covers.
     fn snapshot(&self) -> (Snapshot, Result<()>) {
         let mut writer = self.writer.lock();
-        let snapshot = {
+        let (snapshot, ahead) = {
             let mut appender = self.appender.lock();
             writer.take(&mut appender.tail);
-            Snapshot {
+            let ahead = appender.begin_zeroing(self.config.segment_bytes);
+            let snapshot = Snapshot {
                 last: appender.next_lsn.before(),
                 flights: self.flights.bound(),
                 active: appender.active.clone(),
                 rolled: appender.rolled.clone(),
                 appended_bytes: appender.appended_bytes,
                 unsynced_since: appender.unsynced_since.take(),
-            }
+            };
+            (snapshot, ahead)
         };
+        if let Some(range) = ahead {
+            self.zero_ahead(&snapshot.active, range);
+        }
         let written = writer.write().map_err(|(segment, e)| Error::io("write journal", e).entity(segment.id));
         (snapshot, written)
     }
@@ -371,27 +363,8 @@ impl Journal {
         }
         self.prove_end()?;
         self.write_out()?;
-        if self.is_commit_heavy() && self.files.spare_count() == 0 && self.appender.lock().next.is_none() {
-            self.write_spare();
-        }
         self.try_prepare();
         Ok(())
-    }
-
-    /// Whether, since the last tick, commits were many and small: then a file that was written before pays, at the
-    /// price of writing it.
-    fn is_commit_heavy(&self) -> bool {
-        let now =
-            Ticked { rounds: self.rounds.load(Ordering::Relaxed), bytes: self.appended_bytes.load(Ordering::Relaxed) };
-        let before = std::mem::replace(&mut *self.ticked.lock(), now);
-        let (rounds, bytes) = (now.rounds - before.rounds, now.bytes - before.bytes);
-        rounds >= COMMITS_HEAVY && bytes / rounds < COMMIT_BYTES_SMALL
-    }
-
-    fn write_spare(&self) {
-        if let Err(error) = self.files.add_spare() {
-            tracing::warn!(%error, "a spare journal segment could not be made");
-        }
     }
 
     /// Commits everything and proves the end of the log, so that the next opening knows that nothing is missing.
@@ -410,7 +383,7 @@ impl Journal {
         if wanted { self.append_watermark() } else { Ok(()) }
     }
 
-    /// In the second half of a segment, gets the next one ready. Before, the tick may find time for a better one.
+    /// In the second half of a segment, gets the next one ready.
     fn prepare_ahead(&self) {
         if self.appender.lock().position >= self.config.segment_bytes / 2 {
             self.try_prepare();

@@ -16,7 +16,7 @@ use crate::header::{Header, PAGE_BYTES};
 use crate::recent::Recent;
 
 const SUFFIX: &str = ".tgj";
-const ZEROS: &[u8] = &[0; 1 << 20];
+pub(crate) const ZEROS: &[u8] = &[0; 1 << 20];
 
 /// What a file of the folder is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,13 @@ impl FileRole {
 struct Spares {
     ready: Vec<u64>,
     next: u64,
+}
+
+/// The file of a segment that takes records.
+pub(crate) struct Prepared {
+    pub(crate) file: Arc<dyn DiskFile>,
+    /// All of it was written before.
+    pub(crate) written: bool,
 }
 
 pub(crate) struct Files {
@@ -161,7 +168,7 @@ impl Files {
     }
 
     /// A file under its segment's name, header durable: a spare if there is one, else a new one without content.
-    pub(crate) fn prepare(&self, header: &Header) -> Result<Arc<dyn DiskFile>> {
+    pub(crate) fn prepare(&self, header: &Header) -> Result<Prepared> {
         let spare = self.spares.lock().ready.pop();
         let n = spare.unwrap_or_else(|| self.next_spare());
         let from = self.path(FileRole::Spare(n));
@@ -179,7 +186,7 @@ impl Files {
         }
         self.rename(FileRole::Spare(n), FileRole::Segment(header.segment))?;
         self.sync_dir()?;
-        Ok(file)
+        Ok(Prepared { file, written: spare.is_some() })
     }
 
     /// Takes a segment's file out of the journal: it becomes a spare where one is wanted. Not durable before `sync_dir`,

@@ -14,7 +14,8 @@ use objstore_env::Env;
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::watch;
 
-use crate::commit::{SyncState, Ticked};
+use crate::ahead::Habit;
+use crate::commit::SyncState;
 use crate::config::JournalConfig;
 use crate::files::Files;
 use crate::flights::Flights;
@@ -40,6 +41,7 @@ pub(crate) struct Appender {
     pub(crate) ids: Vec<FrameId>,
     /// A repair runs: nothing is appended.
     pub(crate) frozen: bool,
+    pub(crate) habit: Habit,
     pub(crate) unsynced_since: Option<Duration>,
     /// The last record that carries something, and the durable LSN that the last record of all names.
     pub(crate) last_data: Lsn,
@@ -60,9 +62,6 @@ pub struct Journal {
     pub(crate) flights: Flights,
     pub(crate) sync: Mutex<SyncState>,
     pub(crate) synced: Condvar,
-    /// Sync rounds ever run, and what the last tick saw.
-    pub(crate) rounds: AtomicU64,
-    pub(crate) ticked: Mutex<Ticked>,
     pub(crate) preparing: Mutex<()>,
     pub(crate) retiring: Mutex<()>,
     pub(crate) segments: RwLock<BTreeMap<SegmentId, Arc<Segment>>>,

@@ -15,9 +15,10 @@ use objstore_env::Env;
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::watch;
 
+use crate::ahead::Habit;
 use crate::commit::SyncState;
 use crate::config::JournalConfig;
-use crate::files::Files;
+use crate::files::{Files, Prepared};
 use crate::flights::Flights;
 use crate::header::{Header, PAGE_BYTES};
 use crate::ids::{Lsn, SegmentId};
@@ -185,7 +186,7 @@ fn assemble(env: Env, config: JournalConfig, files: Files, mut log: Log, after: 
         None => {
             // The position in the log is durable in the new header before the old ones go.
             let header = Header::new(config.store_uuid, next_segment, config.segment_bytes, log.last.next());
-            let file = files.prepare(&header)?;
+            let Prepared { file, .. } = files.prepare(&header)?;
             log.segments.insert(next_segment, Found::fresh(header, file, &config));
             next_segment = next_segment.next();
             header.segment
@@ -225,6 +226,7 @@ fn assemble(env: Env, config: JournalConfig, files: Files, mut log: Log, after: 
         batch: Vec::new(),
         ids: Vec::new(),
         frozen: false,
+        habit: Habit::default(),
         unsynced_since: None,
         last_data,
         last_watermark,
@@ -238,8 +240,6 @@ fn assemble(env: Env, config: JournalConfig, files: Files, mut log: Log, after: 
         flights: Flights::default(),
         sync: Mutex::new(SyncState::default()),
         synced: Condvar::new(),
-        rounds: AtomicU64::new(0),
-        ticked: Mutex::default(),
         preparing: Mutex::default(),
         retiring: Mutex::default(),
         segments: RwLock::new(segments),

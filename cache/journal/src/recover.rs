@@ -15,7 +15,7 @@ use objstore_env::DiskFile;
 
 use crate::checksum::SegmentSeed;
 use crate::config::JournalConfig;
-use crate::files::Files;
+use crate::files::{Files, Prepared};
 use crate::header::{Header, HeaderState, PAGE_BYTES};
 use crate::ids::{Lsn, SegmentId};
 use crate::record::RecordKind;
@@ -276,7 +276,7 @@ impl Found {
     /// The segment in memory: sealed, or full and to be sealed.
     pub(crate) fn into_segment(self, now: Duration) -> Segment {
         let Some(open) = self.open else { return Segment::sealed(self.header, self.file_bytes, now) };
-        let segment = Segment::fresh(self.header, open.file.clone(), now);
+        let segment = Segment::fresh(self.header, Prepared { file: open.file.clone(), written: false }, now);
         let (end, frame_bytes) = (open.end(), open.frame_bytes());
         {
             let mut body = segment.body.write();

@@ -9,6 +9,7 @@ use objstore_env::DiskFile;
 use parking_lot::{Mutex, RwLock};
 
 use crate::checksum::SegmentSeed;
+use crate::files::Prepared;
 use crate::header::{Header, HeaderState, PAGE_BYTES};
 use crate::ids::{Lsn, SegmentId};
 use crate::info::{SegmentInfo, SegmentState};
@@ -49,6 +50,8 @@ pub(crate) struct Segment {
     /// End of what was ever buffered, and of what of it is in the file.
     tail_end: AtomicU64,
     tail_written: AtomicU64,
+    /// Up to here all pages were written before, or will be before they are synced.
+    zeroed_to: AtomicU64,
     /// Where the next early write-out starts.
     pub(crate) write_out_from: AtomicU64,
     /// Tick of the last read, for retiring what was not used for longest.
@@ -57,7 +60,7 @@ pub(crate) struct Segment {
 
 impl Segment {
     /// A segment that takes records, from its first byte on.
-    pub(crate) fn fresh(header: Header, file: Arc<dyn DiskFile>, now: Duration) -> Self {
+    pub(crate) fn fresh(header: Header, Prepared { file, written }: Prepared, now: Duration) -> Self {
         let body = Body {
             header,
             phase: Phase::Active,
@@ -71,7 +74,9 @@ impl Segment {
             oldest_at: now,
             sealed_at: None,
         };
-        Self::with(body, Some(file))
+        let segment = Self::with(body, Some(file));
+        segment.note_zeroed(if written { header.segment_bytes } else { 0 });
+        segment
     }
 
     /// A segment sealed earlier.
@@ -102,6 +107,7 @@ impl Segment {
             file: Mutex::new(file),
             tail_end: AtomicU64::new(end),
             tail_written: AtomicU64::new(end),
+            zeroed_to: AtomicU64::new(0),
             write_out_from: AtomicU64::new(end),
             last_read: AtomicU64::new(0),
         }
@@ -118,6 +124,14 @@ impl Segment {
 
     pub(crate) fn replace_file(&self, file: Option<Arc<dyn DiskFile>>) {
         *self.file.lock() = file;
+    }
+
+    pub(crate) fn zeroed_to(&self) -> u64 {
+        self.zeroed_to.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn note_zeroed(&self, end: u64) {
+        self.zeroed_to.fetch_max(end, Ordering::AcqRel);
     }
 
     pub(crate) fn note_tail_written(&self, end: u64) {
