@@ -13,11 +13,11 @@ use crate::journal::{Appender, Journal};
 use crate::segment::Segment;
 
 /// A round with fewer bytes is a small commit.
-const SMALL_BYTES: u64 = 64 << 10;
+const SMALL_BYTES: u64 = 256 << 10;
 /// So many small ones in a row are a habit.
 const STREAK: u32 = 16;
 /// A hundred commits of a small write each, and a quarter of a millisecond once among them.
-const AHEAD_BYTES: u64 = 512 << 10;
+const AHEAD_BYTES: u64 = 1 << 20;
 
 /// How the rounds were of late.
 #[derive(Debug, Default)]

@@ -138,7 +138,7 @@ fn many_small_commits_overwrite_what_was_written_before() {
     let mut world = SimWorld::new(13);
     let journal = open(&world.env(), &config(), Lsn::ZERO).unwrap().journal;
     assert_eq!(written_ahead(&world, &journal, 10), 0, "a few are no habit");
-    append_frame(&journal, &pattern(1, 100_000));
+    append_frame(&journal, &pattern(1, 262_144));
     journal.commit(journal.last()).unwrap();
     assert_eq!(written_ahead(&world, &journal, 10), 0, "nor are those between large ones");
     assert!(written_ahead(&world, &journal, 10) >= 256 << 10);
