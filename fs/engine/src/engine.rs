@@ -93,15 +93,19 @@ impl Engine {
         let mut framed = Batch::new();
         let _gate = self.gate.read();
         let unnamed = self.encode_edits(&mut change)?;
+        let mut named = Vec::with_capacity(frames.len());
         let appended = self.journal.append(frames, &mut |ids, out| {
             framed.clear();
             unnamed.encode(ids, &mut framed);
+            named.clear();
+            named.extend_from_slice(ids);
             out.extend_from_slice(change.batch.as_bytes());
             out.extend_from_slice(framed.as_bytes());
         })?;
         taken.keep();
         change.batch.append(&framed);
         self.meta.apply(&change.batch).inspect_err(|_| self.diverged.store(true, Ordering::Relaxed))?;
+        self.data.known.follow(&change.edits, &named);
         self.counters.add(change.inodes, change.bytes);
         if let Some(observer) = self.config.observer.as_ref().filter(|_| !change.requests().is_empty()) {
             observer.committed(appended.lsn.0, change.requests());

@@ -58,10 +58,10 @@ pub(crate) fn database(config: &RocksConfig) -> Result<Options, rocksdb::Error> 
 /// One descriptor per column, and the one of the stamp, which is RocksDB's own `default`.
 pub(crate) fn columns(config: &RocksConfig) -> Result<Vec<ColumnFamilyDescriptor>, rocksdb::Error> {
     let cache = Cache::new_lru_cache(config.block_cache_bytes);
-    let names = Column::ALL.into_iter().map(|column| (column.name(), bloom(column)));
+    let names = Column::ALL.into_iter().map(|column| (column.name(), bloom(column), successive_merges_max(column)));
     names
-        .chain([(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, Bloom::No)])
-        .map(|(name, bloom)| Ok(ColumnFamilyDescriptor::new(name, family(config, &cache, bloom)?)))
+        .chain([(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, Bloom::No, 0)])
+        .map(|(name, bloom, merges)| Ok(ColumnFamilyDescriptor::new(name, family(config, &cache, bloom, merges)?)))
         .collect()
 }
 
@@ -81,10 +81,18 @@ const fn bloom(column: Column) -> Bloom {
     }
 }
 
-fn family(config: &RocksConfig, cache: &Cache, bloom: Bloom) -> Result<Options, rocksdb::Error> {
+/// Few counters with many operands; the others have many counters with few, and a write need not count them.
+const fn successive_merges_max(column: Column) -> usize {
+    match column {
+        Column::Segment | Column::System => SUCCESSIVE_MERGES_MAX,
+        _ => 0,
+    }
+}
+
+fn family(config: &RocksConfig, cache: &Cache, bloom: Bloom, merges: usize) -> Result<Options, rocksdb::Error> {
     let mut options = Options::default().get_options_from_string(FAMILY_FROM_TEXT)?;
     options.set_merge_operator_associative(counter::NAME, counter::add);
-    options.set_max_successive_merges(SUCCESSIVE_MERGES_MAX);
+    options.set_max_successive_merges(merges);
     options.set_write_buffer_size(config.write_buffer_bytes_max);
     // A column that hardly changes still takes a whole arena block per memtable.
     options.set_arena_block_size(256 << 10);

@@ -12,6 +12,7 @@ use cache_journal::{FrameData, FrameId, SegmentId};
 use fs_meta::{Batch, Column, Direction, MetaRead};
 use objstore_base::Result;
 
+use super::known::KnownExtents;
 use super::records::{Extent, FrameUse, Placed, extent_key, frame_key, segment_key};
 
 /// Where a frame lives now.
@@ -84,11 +85,12 @@ impl Edit {
 
     /// Takes everything in `ranges` (ascending, disjoint) out of the map: extents are removed, trimmed or split.
     /// At most once per edit, for it reads the index and not the edit.
-    pub(crate) fn clear(&mut self, read: &dyn MetaRead, ranges: &[Range<u64>]) -> Result<()> {
+    pub(crate) fn clear(&mut self, read: &dyn MetaRead, known: &KnownExtents, ranges: &[Range<u64>]) -> Result<()> {
         let mut old: Vec<Placed> = Vec::new();
         for range in ranges {
-            let known = old.last().map(|p| p.offset);
-            old.extend(overlapping(read, self.ino, range.clone())?.into_iter().filter(|p| known != Some(p.offset)));
+            let last = old.last().map(|p| p.offset);
+            let found = known.overlapping(read, self.ino, range.clone())?;
+            old.extend(found.into_iter().filter(|placed| last != Some(placed.offset)));
         }
         self.clear_known(&old, ranges);
         Ok(())
@@ -118,6 +120,24 @@ impl Edit {
     pub(crate) fn fill(&mut self, frames: &[FrameData<'_>]) {
         self.filled.extend(frames.iter().map(|frame| (frame.offset, frame.bytes.len() as u32)));
         self.allocated += frames.iter().map(|frame| frame.bytes.len() as i64).sum::<i64>();
+    }
+
+    pub(crate) const fn ino(&self) -> u64 {
+        self.ino
+    }
+
+    /// Where extents began that are not there any more, or are others.
+    pub(crate) fn removed(&self) -> impl Iterator<Item = u64> {
+        self.removed.iter().copied()
+    }
+
+    /// Extents that are there now, with the next of `ids` for the frames of the record.
+    pub(crate) fn put(&self, ids: &mut std::slice::Iter<'_, FrameId>) -> impl Iterator<Item = Placed> {
+        let filled = self.filled.iter().zip(ids).map(|((offset, len), frame)| Placed {
+            offset: *offset,
+            extent: Extent::Data { frame: *frame, skip: 0, len: *len },
+        });
+        self.placed.iter().copied().chain(filled)
     }
 
     pub(crate) const fn allocated(&self) -> i64 {

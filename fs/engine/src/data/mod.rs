@@ -25,6 +25,7 @@ mod fetch;
 mod forward;
 mod gather;
 mod image;
+mod known;
 mod lineage;
 mod liveness;
 mod pins;
@@ -80,6 +81,7 @@ pub(crate) struct DataState {
     pub(crate) gathers: gather::Gathers,
     trims: resize::Trims,
     moved: forward::Moved,
+    pub(crate) known: known::KnownExtents,
     pins: pins::Pins,
     room: write::Room,
     blobs: Arc<SegmentBlobs>,
@@ -100,6 +102,7 @@ impl DataState {
             gathers: gather::Gathers::new(config.gather_bytes_max),
             trims: resize::Trims::default(),
             moved: forward::Moved::default(),
+            known: known::KnownExtents::default(),
             pins: pins::Pins::default(),
             room: write::Room::default(),
             blobs: Arc::new(SegmentBlobs::new(store, TABLE_CACHE_BYTES)),
@@ -146,7 +149,7 @@ impl Engine {
     /// the gate held.
     pub(crate) fn encode_edits(&self, change: &mut Change) -> Result<Unnamed> {
         let mut unnamed = Unnamed::default();
-        for edit in std::mem::take(&mut change.edits) {
+        for edit in &change.edits {
             edit.encode(&|frame| self.home(frame), &mut change.batch, &mut unnamed)?;
         }
         Ok(unnamed)

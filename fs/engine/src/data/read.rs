@@ -16,7 +16,6 @@ use fs_api::{Context, Ino};
 use futures::future::{Either, FutureExt, ready, select};
 use objstore_base::{BoxFuture, Error, ErrorKind, Result, zeroed};
 
-use super::extents::overlapping;
 use super::pins::Pin;
 use super::records::Extent;
 use super::write::require_regular;
@@ -92,7 +91,7 @@ impl Engine {
     /// The frames behind what `covered` leaves of `range`. The caller holds the stripe, shared at least.
     fn pieces_locked(&self, ino: Ino, range: Range<u64>, covered: &[Range<u64>]) -> Result<Vec<Piece>> {
         let mut pieces = Vec::new();
-        for placed in overlapping(&*self.meta, ino.0, range.clone())? {
+        for placed in self.data.known.overlapping(&*self.meta, ino.0, range.clone())? {
             let Extent::Data { frame, skip, .. } = placed.extent else { continue };
             let frame = self.home(frame)?;
             let part = placed.offset.max(range.start)..placed.end().min(range.end);

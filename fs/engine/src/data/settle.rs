@@ -10,7 +10,7 @@ use fs_api::Ino;
 use objstore_base::Result;
 
 use super::allocate::gaps;
-use super::extents::{Edit, overlapping};
+use super::extents::Edit;
 use super::gather::{FRAME_BYTES, Fill, Settling, SmallWrite};
 use crate::change::Change;
 use crate::engine::Engine;
@@ -59,7 +59,7 @@ impl Engine {
         if !self.projects.is_limited(inode) {
             return Ok(0);
         }
-        let old = overlapping(&*self.meta, inode.ino.0, range.clone())?;
+        let old = self.data.known.overlapping(&*self.meta, inode.ino.0, range.clone())?;
         let gathered = self.data.gathers.ranges(inode.ino);
         let fresh = |gap: Range<u64>| {
             let inside = |run: &Range<u64>| run.end.min(gap.end).saturating_sub(run.start.max(gap.start));
@@ -93,7 +93,7 @@ impl Engine {
         let ino = inode.ino.0;
         let ranges: Vec<Range<u64>> = runs.iter().map(|run| run.range()).collect();
         let mut edit = Edit::new(ino);
-        edit.clear(&*self.meta, &ranges)?;
+        edit.clear(&*self.meta, &self.data.known, &ranges)?;
         let mut frames = Vec::with_capacity(runs.bytes() / FRAME_BYTES_MAX + ranges.len());
         for run in runs.iter() {
             split_frames(ino, run.offset, &run.bytes, &mut frames);

@@ -98,7 +98,7 @@ impl Engine {
     fn store_direct(&self, cx: &Context, mut inode: Inode, range: Range<u64>, data: &[u8]) -> Result<Lsn> {
         let ino = inode.ino.0;
         let mut edit = Edit::new(ino);
-        edit.clear(&*self.meta, std::slice::from_ref(&range))?;
+        edit.clear(&*self.meta, &self.data.known, std::slice::from_ref(&range))?;
         let mut frames = Vec::with_capacity(data.len() / cache_journal::FRAME_BYTES_MAX + 2);
         split_frames(ino, range.start, data, &mut frames);
         edit.fill(&frames);

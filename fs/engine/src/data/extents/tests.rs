@@ -73,6 +73,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 struct World {
     store: MemoryStore,
+    known: KnownExtents,
     cells: Vec<Vec<Cell>>,
     frames: BTreeMap<(u64, u32), u64>,
     allocated: Vec<i64>,
@@ -84,6 +85,7 @@ impl World {
     fn new() -> Self {
         Self {
             store: MemoryStore::new(),
+            known: KnownExtents::default(),
             cells: vec![vec![Cell::Hole; SPACE as usize]; INOS as usize],
             frames: BTreeMap::new(),
             allocated: vec![0; INOS as usize],
@@ -112,6 +114,7 @@ impl World {
         edit.encode(&|frame| Ok(self.home(frame)), &mut batch, &mut unnamed).expect("encode");
         unnamed.encode(ids, &mut batch);
         self.store.apply(&batch).expect("memory store");
+        self.known.follow(std::slice::from_ref(edit), ids);
         self.allocated[ino as usize] += edit.allocated();
     }
 
@@ -119,7 +122,7 @@ impl World {
         match step {
             Step::Write { ino, ranges } => {
                 let mut edit = Edit::new(ino);
-                edit.clear(&self.store, &ranges).expect("clear");
+                edit.clear(&self.store, &self.known, &ranges).expect("clear");
                 let bytes = [0; SPACE as usize];
                 let mut ids = Vec::new();
                 for range in &ranges {
@@ -135,7 +138,7 @@ impl World {
             }
             Step::Reserve { ino, range } => {
                 let mut edit = Edit::new(ino);
-                edit.clear(&self.store, std::slice::from_ref(&range)).expect("clear");
+                edit.clear(&self.store, &self.known, std::slice::from_ref(&range)).expect("clear");
                 let extent = Extent::Reserved { len: range.end - range.start };
                 edit.place(Placed { offset: range.start, extent });
                 range.for_each(|at| self.cells[ino as usize][at as usize] = Cell::Reserved);
@@ -143,7 +146,7 @@ impl World {
             }
             Step::Punch { ino, ranges } => {
                 let mut edit = Edit::new(ino);
-                edit.clear(&self.store, &ranges).expect("clear");
+                edit.clear(&self.store, &self.known, &ranges).expect("clear");
                 ranges.into_iter().flatten().for_each(|at| self.cells[ino as usize][at as usize] = Cell::Hole);
                 self.commit(&edit, ino);
             }
@@ -168,7 +171,7 @@ impl World {
                     return;
                 }
                 let mut edit = Edit::new(to);
-                edit.clear(&self.store, std::slice::from_ref(&target)).expect("clear");
+                edit.clear(&self.store, &self.known, std::slice::from_ref(&target)).expect("clear");
                 for placed in overlapping(&self.store, from, range.clone()).expect("lookup") {
                     let mut cut = placed.cut(range.start, range.end);
                     cut.offset = cut.offset - range.start + at;
