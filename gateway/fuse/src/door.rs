@@ -7,7 +7,7 @@ use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{self, Poll, Waker};
 use std::time::Duration;
@@ -26,6 +26,7 @@ use crate::kernel::Kernel;
 use crate::lock_gate::LockGate;
 use crate::lock_handles::LockHandles;
 use crate::reply::Refusable;
+use crate::threads::Threads;
 
 /// Inode numbers are never reused, so one generation is enough.
 pub(crate) const GENERATION: Generation = Generation(0);
@@ -41,9 +42,7 @@ pub(crate) struct Door {
     pub(crate) number: u32,
     /// Set when the session exists; a request cannot come before.
     pub(crate) notifier: Arc<OnceLock<Notifier>>,
-    pub(crate) threads: usize,
-    /// Session threads that wait inside a write.
-    pub(crate) threads_waiting: AtomicUsize,
+    pub(crate) threads: Threads,
     pub(crate) lock_handles: LockHandles,
     pub(crate) lock_gate: LockGate,
     pub(crate) kernel: Arc<Kernel>,
@@ -152,17 +151,12 @@ impl Door {
             match poll_once(work.as_mut()) {
                 Poll::Ready(value) => value,
                 Poll::Pending => {
-                    let _waiting = ThreadWaits::enter(&self.threads_waiting);
+                    let _waiting = self.threads.wait();
                     self.runtime.block_on(work)
                 }
             }
         }));
         waited.map_err(|panic| log_panic(operation, panic.as_ref())).ok()
-    }
-
-    /// Whether so many of the session's threads wait that the others are kept for requests.
-    pub(crate) fn are_threads_busy(&self) -> bool {
-        self.threads_waiting.load(Ordering::Relaxed) >= self.threads / 2
     }
 
     pub(crate) fn log(&self, operation: Operation, error: Option<&Error>) {
@@ -174,22 +168,6 @@ impl Door {
     /// not know its own request has made.
     pub(crate) fn forget_attributes(&self, ino: INodeNo) {
         forget_attributes(self.notifier.get(), ino);
-    }
-}
-
-/// Counts a session thread as waiting, also past a panic.
-struct ThreadWaits<'a>(&'a AtomicUsize);
-
-impl<'a> ThreadWaits<'a> {
-    fn enter(waiting: &'a AtomicUsize) -> Self {
-        waiting.fetch_add(1, Ordering::Relaxed);
-        Self(waiting)
-    }
-}
-
-impl Drop for ThreadWaits<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

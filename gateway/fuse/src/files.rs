@@ -9,11 +9,13 @@ use fuser::{
     Request, WriteFlags,
 };
 use nix::libc;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::attributes::target;
 use crate::convert::{ino, open_flags};
 use crate::door::{Door, Operation, forget_attributes};
 use crate::errno::errno;
+use crate::threads::Way;
 
 /// Longest copy answered at once: the reply counts in 32 bits; whole pages, so that the caller goes on aligned.
 const COPY_BYTES_MAX: u64 = 0xffff_f000;
@@ -63,9 +65,10 @@ impl Door {
         self.serve(operation, reply, work, |reply, bytes| reply.data(&bytes));
     }
 
-    /// A write borrows the session's buffer, so that the bytes are copied once, into the journal. Where it has to
-    /// wait (back-pressure) it holds its thread, up to half of them; from then on writes are copied and wait as
-    /// tasks, so that reads and deletes are still served.
+    /// A write borrows the session's buffer, so that the bytes are copied once, into the journal; see [`Threads`] for
+    /// what becomes of one that has to wait.
+    ///
+    /// [`Threads`]: crate::threads::Threads
     #[allow(clippy::too_many_arguments, reason = "the request's own fields")]
     pub(crate) fn write_file(
         &self,
@@ -87,9 +90,15 @@ impl Door {
             cx.credentials = Credentials::root();
         }
         let mode_may_change = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        if self.are_threads_busy() {
-            return self.write_copied(cx, operation, target, Bytes::copy_from_slice(data), mode_may_change, reply);
-        }
+        let _writing = match self.threads.write(data.len()) {
+            Some(Way::Here(writing)) => writing,
+            Some(Way::Copied(memory)) => {
+                let data = Bytes::copy_from_slice(data);
+                return self.write_copied(cx, operation, target, (data, memory), mode_may_change, reply);
+            }
+            // What the others hear at the end of their patience.
+            None => return reply.error(Errno::ENOSPC),
+        };
         let Some(result) = self.wait(operation, self.vfs.write(&cx, target, offset, data)) else {
             return reply.error(Errno::EIO);
         };
@@ -108,12 +117,16 @@ impl Door {
         cx: Context,
         operation: Operation,
         target: Target,
-        data: Bytes,
+        (data, memory): (Bytes, OwnedSemaphorePermit),
         mode_may_change: bool,
         reply: ReplyWrite,
     ) {
         let (vfs, notifier) = (Arc::clone(&self.vfs), Arc::clone(&self.notifier));
-        let work = async move { vfs.write(&cx, target, operation.offset, &data).await };
+        let work = async move {
+            let written = vfs.write(&cx, target, operation.offset, &data).await;
+            drop((data, memory));
+            written
+        };
         self.serve(operation, reply, work, move |reply, written| {
             if mode_may_change {
                 forget_attributes(notifier.get(), INodeNo(operation.ino));
@@ -166,7 +179,7 @@ impl Door {
     ) {
         let (cx, operation) = self.enter(request, op, number);
         let target = target(number, Some(handle));
-        if self.are_threads_busy() {
+        if self.threads.are_busy() {
             let vfs = Arc::clone(&self.vfs);
             let work = async move { vfs.fsync(&cx, target, data_only).await };
             return self.serve(operation, reply, work, |reply, ()| reply.ok());

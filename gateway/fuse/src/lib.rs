@@ -27,6 +27,7 @@ mod mount;
 mod mountpoint;
 mod names;
 mod reply;
+mod threads;
 mod xattrs;
 
 pub use lock_gate::{GateKeeper, LockGate};

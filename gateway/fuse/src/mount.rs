@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use fs_api::{DoorId, Vfs, Watcher};
@@ -27,6 +27,10 @@ use crate::kernel::Kernel;
 use crate::lock_gate::LockGate;
 use crate::lock_handles::LockHandles;
 use crate::mountpoint::{Busy, MountPoint, SOURCE_PREFIX, find_mount, mount_helper, unmount};
+use crate::threads::Threads;
+
+/// Some for writes that wait, some for everybody else.
+const THREADS_MIN: usize = 4;
 
 /// How a mount looks and works.
 pub struct MountOptions {
@@ -100,8 +104,7 @@ pub fn mount(
         requests: options.requests,
         number: options.door,
         notifier: Arc::clone(&notifier),
-        threads: options.threads,
-        threads_waiting: AtomicUsize::new(0),
+        threads: Threads::new(options.threads.max(THREADS_MIN)),
         lock_handles: LockHandles::default(),
         lock_gate: options.lock_gate,
     };
@@ -188,7 +191,7 @@ fn source(data: &Path) -> Result<String> {
 
 fn config(options: &MountOptions) -> Result<Config> {
     let mut config = Config::default();
-    config.n_threads = Some(options.threads.max(2));
+    config.n_threads = Some(options.threads.max(THREADS_MIN));
     config.clone_fd = false;
     let (source, subtype) = (MountOption::FSName(source(&options.data)?), MountOption::Subtype("tidegate".to_owned()));
     config.mount_options = vec![source, subtype, MountOption::DefaultPermissions];
