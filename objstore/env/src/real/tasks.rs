@@ -42,7 +42,7 @@ impl TaskHandle for TokioTask {
 
 impl Tasks for TokioTasks {
     fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) -> Box<dyn TaskHandle> {
-        let handle = self.handle.spawn(task.instrument(tracing::info_span!("task", name)));
+        let handle = self.handle.spawn(task.instrument(tracing::debug_span!("task", name)));
         Box::new(TokioTask { name, handle })
     }
 
