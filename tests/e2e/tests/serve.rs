@@ -157,6 +157,26 @@ fn programs_in_two_mounts_go_on_when_the_service_is_killed() {
     site.stop();
 }
 
+/// Whoever moves the folder above a mount point away keeps the service from unmounting it, and from nothing else.
+#[test]
+fn a_mount_that_stays_is_told_and_the_store_is_closed_all_the_same() {
+    let mut site = site("[[mounts]]\npath = \"@MNT@\"\n[[mounts]]\npath = \"@MNT@-above/mnt\"\n");
+    let (above, away) = (site.dir().join("mnt-above"), site.dir().join("mnt-away"));
+    fs::create_dir_all(above.join("mnt")).unwrap();
+    site.mount();
+    fs::write(site.mnt().join("f"), vec![7; 3_000_000]).unwrap();
+    fs::rename(&above, &away).unwrap();
+    fs::write(&above, "no folder").unwrap();
+    kill(Pid::from_raw(i32::try_from(site.pid()).unwrap()), Signal::SIGTERM).unwrap();
+    let code = site.wait_stopped();
+    Run::new("umount").arg(away.join("mnt")).ok();
+    let log = site.log();
+    assert!(log.contains("a mount stays") && log.contains("mnt-above/mnt"), "{log}");
+    assert!(log.lines().any(|line| line.ends_with("stopped")), "the store was closed: {log}");
+    assert_eq!(code, Some(1), "{log}");
+    assert!(!is_mounted(&site.mnt()), "the other one is gone");
+}
+
 #[test]
 fn nfs_goes_on_when_the_last_mount_is_taken_away_from_outside() {
     let mut site = site(MOUNT_AND_NFS);

@@ -11,6 +11,7 @@ mod answers;
 mod doors;
 mod ending;
 mod groups;
+mod leaving;
 mod listening;
 mod nfs;
 mod nfs_locks;
