@@ -21,7 +21,7 @@ use super::reports::ShareReport;
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) record: ShareRecord,
-    pub(super) admitted: Admitted,
+    admitted: Admitted,
 }
 
 pub(crate) struct ShareTable {
@@ -37,11 +37,7 @@ pub(crate) struct ShareTable {
 impl ShareTable {
     /// The shares that the store has.
     pub(crate) async fn open(env: &Env, engine: &Arc<Engine>, privileged_port: bool) -> Result<Self> {
-        let mut records = Vec::new();
-        for (setting, value) in engine.settings(PREFIX)? {
-            records.push(ShareRecord::decode(&setting, &value)?);
-        }
-        let entries = entries(env, records).await;
+        let entries = entries(env, stored(engine)?).await;
         let table = Self {
             env: env.clone(),
             engine: Arc::clone(engine),
@@ -81,19 +77,26 @@ impl ShareTable {
         unresolved
     }
 
-    pub(super) fn show(&self) {
+    /// Takes over what the store has. Whom unchanged shares admit stays as it is. With `changing` held.
+    pub(super) async fn follow_store(&self) -> Result<()> {
+        let records = stored(&self.engine)?;
+        let mut all = self.entries.lock().clone();
+        all.retain(|_, entry| records.contains(&entry.record));
+        let changed = records.into_iter().filter(|record| !all.contains_key(&record.id)).collect();
+        all.extend(entries(&self.env, changed).await);
+        *self.entries.lock() = all;
+        self.show();
+        Ok(())
+    }
+
+    fn show(&self) {
         let privileged = self.privileged_port.load(Ordering::Relaxed);
         let entries = self.entries.lock();
         let shares = entries.values().map(|entry| entry.record.to_share(entry.admitted.nets.clone(), privileged));
         self.live.replace(shares.collect());
     }
 
-    pub(super) fn report(
-        &self,
-        entry: &Entry,
-        all: &BTreeMap<u32, Entry>,
-        lineages: &BTreeMap<u32, Vec<Ino>>,
-    ) -> ShareReport {
+    fn report(&self, entry: &Entry, all: &BTreeMap<u32, Entry>, lineages: &BTreeMap<u32, Vec<Ino>>) -> ShareReport {
         let Entry { record, admitted } = entry;
         let lies_in = |inner: u32, outer: u64| lineages.get(&inner).is_some_and(|above| above.contains(&Ino(outer)));
         let overlaps = |other: &&Entry| {
@@ -119,7 +122,7 @@ impl ShareTable {
     }
 
     /// Of each share, its directory and those above it.
-    pub(super) fn lineages(&self, entries: &BTreeMap<u32, Entry>) -> BTreeMap<u32, Vec<Ino>> {
+    fn lineages(&self, entries: &BTreeMap<u32, Entry>) -> BTreeMap<u32, Vec<Ino>> {
         entries
             .values()
             .map(|entry| (entry.record.id, directories::around(&self.engine, Ino(entry.record.inode))))
@@ -127,8 +130,13 @@ impl ShareTable {
     }
 }
 
+/// The records that the store has.
+fn stored(engine: &Engine) -> Result<Vec<ShareRecord>> {
+    engine.settings(PREFIX)?.iter().map(|(setting, value)| ShareRecord::decode(setting, value)).collect()
+}
+
 /// The records with whom they admit now.
-pub(super) async fn entries(env: &Env, records: Vec<ShareRecord>) -> BTreeMap<u32, Entry> {
+async fn entries(env: &Env, records: Vec<ShareRecord>) -> BTreeMap<u32, Entry> {
     let lists: Vec<&[String]> = records.iter().map(|record| record.clients.as_slice()).collect();
     let admitted = admit(env, &lists).await;
     let entries = records.into_iter().zip(admitted).map(|(record, admitted)| {
