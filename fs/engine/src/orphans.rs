@@ -3,7 +3,9 @@
 //! The `Orphan` column lists them, so that a start after a crash frees what nobody can reach any more. Freeing takes a
 //! few inodes at a time in one record; a large file's extents are trimmed in bounded steps by `data`.
 
-use std::collections::{HashMap, VecDeque};
+mod loose;
+
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use fs_api::{DoorId, Ino};
@@ -13,14 +15,15 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
+use self::loose::Loose;
 use crate::change::Change;
 use crate::engine::Engine;
 use crate::keys;
 use crate::records::Inode;
 
+pub(crate) use self::loose::{Freeing, LooseUntil};
+
 const SHARDS: usize = 32;
-/// Inodes freed in one record.
-const GROUP: usize = 32;
 
 /// What becomes of an inode without names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,14 +69,13 @@ impl Tie {
 
 pub(crate) struct Orphans {
     ties: [Mutex<HashMap<Ino, Tie>>; SHARDS],
-    /// To be freed, and how many are being freed now.
-    loose: Mutex<(VecDeque<Ino>, usize)>,
+    loose: Loose,
     pub(crate) wake: Notify,
 }
 
 impl Orphans {
     pub(crate) fn new() -> Self {
-        Self { ties: std::array::from_fn(|_| Mutex::default()), loose: Mutex::default(), wake: Notify::new() }
+        Self { ties: std::array::from_fn(|_| Mutex::default()), loose: Loose::default(), wake: Notify::new() }
     }
 
     fn shard(&self, ino: Ino) -> &Mutex<HashMap<Ino, Tie>> {
@@ -145,30 +147,21 @@ impl Orphans {
     /// How many removed inodes are still there.
     pub(crate) fn nameless(&self) -> u64 {
         let tied = self.ties.iter().map(|shard| shard.lock().values().filter(|tie| tie.nameless).count());
-        let tied: usize = tied.sum();
-        let loose = self.loose.lock();
-        (tied + loose.0.len() + loose.1) as u64
+        (tied.sum::<usize>() + self.loose.len()) as u64
     }
 
     fn enqueue(&self, ino: Ino) {
-        self.loose.lock().0.push_back(ino);
+        self.loose.push(ino);
         self.wake.notify_one();
     }
 
-    fn take_group(&self) -> Vec<Ino> {
-        let mut loose = self.loose.lock();
-        let count = loose.0.len().min(GROUP);
-        loose.1 += count;
-        loose.0.drain(..count).collect()
+    /// What nothing ties any more and is still there.
+    pub(crate) fn loose_now(&self) -> LooseUntil {
+        self.loose.now()
     }
 
-    /// The group is freed, or it is to be tried again.
-    fn put_back(&self, group: &[Ino], freed: bool) {
-        let mut loose = self.loose.lock();
-        loose.1 -= group.len();
-        if !freed {
-            loose.0.extend(group);
-        }
+    pub(crate) fn freeing(&self, until: LooseUntil) -> Freeing {
+        self.loose.freeing(until)
     }
 
     /// Queues everything that the last run left behind.
@@ -180,7 +173,7 @@ impl Orphans {
             Direction::Forward,
             &mut |key, _| match keys::leading_number(key) {
                 Ok(ino) => {
-                    self.loose.lock().0.push_back(Ino(ino));
+                    self.loose.push(Ino(ino));
                     ControlFlow::Continue(())
                 }
                 Err(e) => {
@@ -217,17 +210,15 @@ impl Engine {
 
     /// Frees some of the inodes that nothing ties any more; gives whether there was any.
     pub(crate) fn drain_orphans(&self) -> Result<bool> {
-        let group = self.orphans.take_group();
-        if group.is_empty() {
-            return Ok(false);
-        }
-        let freed = self.free_group(&group);
+        let Some(group) = self.orphans.loose.take() else { return Ok(false) };
+        let freed = self.free_group(&group.inos);
         // Where that failed they stay listed in the index; the next attempt or the next start frees them.
-        self.orphans.put_back(&group, freed.is_ok());
+        self.orphans.loose.put_back(group, freed.is_ok());
         freed.map(|()| true)
     }
 
     fn free_group(&self, group: &[Ino]) -> Result<()> {
+        self.env.failpoints.hit("engine.orphans.free").map_err(|e| Error::io("engine.orphans.free", e))?;
         let _stripes = self.stripes.write_many(group);
         let mut change = Change::background();
         for &ino in group {

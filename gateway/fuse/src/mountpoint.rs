@@ -157,8 +157,16 @@ pub fn unmount(path: &Path, busy: Busy) -> Result<()> {
     }
 }
 
-/// Only root may unmount by itself; others go through the setuid helper of libfuse.
+/// Only root may unmount by itself; others go through the setuid helper of libfuse. What that says of a place where
+/// nothing is mounted differs from version to version, so the kernel's list decides.
 fn unmount_by_helper(path: &Path, busy: Busy) -> Result<()> {
+    ask_helper(path, busy).map_err(|error| match find_mount(path) {
+        Ok(None) => Error::new(ErrorKind::NotFound, "unmount").entity(path.display()),
+        Ok(Some(_)) | Err(_) => error,
+    })
+}
+
+fn ask_helper(path: &Path, busy: Busy) -> Result<()> {
     const OP: &str = "unmount";
     let Some(helper) = mount_helper() else {
         return Err(Error::new(ErrorKind::NotPermitted, OP)
@@ -313,6 +321,16 @@ mod tests {
         let empty = dir.path().join("empty");
         std::fs::create_dir(&empty).expect("mkdir");
         assert!(!MountPoint::check(&empty).expect("usable").is_dead());
+    }
+
+    /// Whatever the helper says, or where there is none.
+    #[test]
+    fn what_is_not_mounted_is_not_found_also_by_one_who_needs_the_helper() {
+        let dir = tempfile::Builder::new().prefix("busy").tempdir().expect("a temporary directory");
+        for busy in [Busy::Fail, Busy::Detach] {
+            let error = unmount_by_helper(dir.path(), busy).expect_err("nothing is mounted there");
+            assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        }
     }
 
     #[test]

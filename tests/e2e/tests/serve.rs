@@ -5,8 +5,10 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests_e2e::{Run, Site, SiteOptions, is_mounted, tidegate};
@@ -121,6 +123,58 @@ fn umount_of_one_mount_leaves_the_other_doors_and_the_last_one_ends_the_service(
     let report = site.command(&["umount", "--json"]).arg(site.mnt()).ok().json();
     assert_eq!(report["goes_on"], false);
     assert_eq!(site.wait_stopped(), Some(0), "{}", site.log());
+}
+
+/// A thread that tells one mount what the other changed may wait in the kernel for a program that waits for the service.
+#[test]
+fn programs_in_two_mounts_go_on_when_the_service_is_killed() {
+    let mut site = site("[[mounts]]\npath = \"@MNT@\"\n[[mounts]]\npath = \"@MNT@-2\"\n");
+    let mounts = [site.mnt(), site.dir().join("mnt-2")];
+    fs::create_dir(&mounts[1]).unwrap();
+    for round in 0..5 {
+        site.mount();
+        let (ended, programs) = mpsc::channel();
+        for n in 0..4 {
+            let (ended, path) = (ended.clone(), mounts[n % 2].join(format!("f{n}")));
+            std::thread::spawn(move || {
+                while fs::write(&path, "x").and_then(|()| fs::remove_file(&path)).is_ok() {}
+                ended.send(()).expect("the test waits for it");
+            });
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        kill(Pid::from_raw(i32::try_from(site.pid()).unwrap()), Signal::SIGKILL).unwrap();
+        let all_ended = (0..4).all(|_| programs.recv_timeout(DEADLINE).is_ok());
+        if !all_ended {
+            // Else neither they nor the service would ever end.
+            for flag in [MntFlags::MNT_FORCE, MntFlags::MNT_DETACH] {
+                mounts.iter().filter_map(|mount| umount2(mount, flag).err()).for_each(|errno| eprintln!("{errno}"));
+            }
+        }
+        site.kill();
+        assert!(all_ended, "round {round}: a program still waits {DEADLINE:?} after the service was killed");
+    }
+    site.mount();
+    site.stop();
+}
+
+/// Whoever moves the folder above a mount point away keeps the service from unmounting it, and from nothing else.
+#[test]
+fn a_mount_that_stays_is_told_and_the_store_is_closed_all_the_same() {
+    let mut site = site("[[mounts]]\npath = \"@MNT@\"\n[[mounts]]\npath = \"@MNT@-above/mnt\"\n");
+    let (above, away) = (site.dir().join("mnt-above"), site.dir().join("mnt-away"));
+    fs::create_dir_all(above.join("mnt")).unwrap();
+    site.mount();
+    fs::write(site.mnt().join("f"), vec![7; 3_000_000]).unwrap();
+    fs::rename(&above, &away).unwrap();
+    fs::write(&above, "no folder").unwrap();
+    kill(Pid::from_raw(i32::try_from(site.pid()).unwrap()), Signal::SIGTERM).unwrap();
+    let code = site.wait_stopped();
+    Run::new("umount").arg(away.join("mnt")).ok();
+    let log = site.log();
+    assert!(log.contains("a mount stays") && log.contains("mnt-above/mnt"), "{log}");
+    assert!(log.lines().any(|line| line.ends_with("stopped")), "the store was closed: {log}");
+    assert_eq!(code, Some(1), "{log}");
+    assert!(!is_mounted(&site.mnt()), "the other one is gone");
 }
 
 #[test]

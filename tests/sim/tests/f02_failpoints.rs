@@ -20,6 +20,7 @@ const PLACES: &[&str] = &[
     "engine.compact.move",
     "engine.gather.store",
     "engine.names.bury",
+    "engine.orphans.free",
     "engine.quota.count",
     "heal_log.write",
     "journal.payload.after",

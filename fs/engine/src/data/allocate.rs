@@ -39,7 +39,7 @@ impl Engine {
                 self.require_pool_room(wanted).await?;
                 self.admit_metadata(cx, 0).await?;
             }
-            let lsn = self.within_quota(|| self.fallocate_now(cx, file, range.clone(), mode)).await?;
+            let lsn = self.within_quota(cx, || self.fallocate_now(cx, file, range.clone(), mode)).await?;
             self.let_watchers_follow(cx).await;
             if file.sync {
                 self.journal.commit_async(lsn).await?;

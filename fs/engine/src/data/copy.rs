@@ -39,7 +39,7 @@ impl Engine {
             let extents = usize::try_from(len / FRAME_BYTES).unwrap_or(usize::MAX).min(self.step_extents());
             self.admit_metadata(cx, extents * EXTENT_RECORD_BYTES).await?;
             let copy = || self.copy_now(cx, source, source_offset, target, target_offset, len);
-            let (copied, lsn) = self.within_quota(copy).await?;
+            let (copied, lsn) = self.within_quota(cx, copy).await?;
             self.let_watchers_follow(cx).await;
             if let Some(lsn) = lsn.filter(|_| target.sync) {
                 self.journal.commit_async(lsn).await?;

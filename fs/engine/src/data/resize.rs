@@ -18,6 +18,7 @@ use super::extents::{Edit, overlapping, starting_in};
 use super::records::{Placed, corrupt};
 use crate::change::{Change, Effect};
 use crate::engine::Engine;
+use crate::quota::ProjectId;
 use crate::records::Inode;
 
 /// Key prefix of trim notes in the system column: then the inode, big-endian. The value is where the trim begins.
@@ -58,6 +59,10 @@ impl Trims {
 
     fn is_empty(&self) -> bool {
         self.count.load(Ordering::Acquire) == 0
+    }
+
+    fn inos(&self) -> Vec<Ino> {
+        if self.is_empty() { Vec::new() } else { self.pending.lock().keys().copied().collect() }
     }
 
     /// The inode whose turn it is, none of `failed`.
@@ -184,9 +189,7 @@ impl Engine {
         let mut first = None;
         for _ in 0..budget {
             let Some(ino) = self.data.trims.next(&failed) else { break };
-            let _stripe = self.stripes.write_one(ino);
-            let step = self.flush_gathered_locked(ino).and_then(|()| self.trim_step_locked(ino));
-            if let Err(error) = step {
+            if let Err(error) = self.trim_step(ino) {
                 failed.insert(ino);
                 first.get_or_insert(error);
             }
@@ -194,9 +197,18 @@ impl Engine {
         first.map_or(Ok(!self.data.trims.is_empty()), Err)
     }
 
-    /// Whether a truncated or removed file still has extents that go.
-    pub(crate) fn has_trims(&self) -> bool {
-        !self.data.trims.is_empty()
+    /// A step of the trim of `ino`, if there is one; gives whether there may be more.
+    pub(crate) fn trim_step(&self, ino: Ino) -> Result<bool> {
+        let _stripe = self.stripes.write_one(ino);
+        self.flush_gathered_locked(ino)?;
+        self.trim_step_locked(ino)
+    }
+
+    /// Truncated files with extents that still go and count for a quota until then. Those of removed files count for
+    /// none any more.
+    pub(crate) fn trims_within_quotas(&self) -> Vec<Ino> {
+        let counts = |ino: &Ino| self.inode_unlocked(*ino).is_ok_and(|inode| inode.project != ProjectId::NONE);
+        self.data.trims.inos().into_iter().filter(counts).collect()
     }
 
     /// Finds the trims that the last run did not finish.

@@ -49,7 +49,7 @@ impl Engine {
             if let Some(synced) = self.journal.pace() {
                 synced.await;
             }
-            let lsn = self.within_quota(|| self.write_now(cx, file, offset, data)).await?;
+            let lsn = self.within_quota(cx, || self.write_now(cx, file, offset, data)).await?;
             self.let_watchers_follow(cx).await;
             self.relieve_gathers().await?;
             if file.sync {

@@ -33,7 +33,7 @@ impl Engine {
         loop {
             let ino = self.new_ino().await?;
             let create = || self.create_or_find(cx, ino, parent, name, mode, umask, flags, exclusive);
-            match self.within_quota(create).await? {
+            match self.within_quota(cx, create).await? {
                 Step::Made(created, lsn) => {
                     self.settle(cx, lsn).await?;
                     return Ok(created);

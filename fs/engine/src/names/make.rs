@@ -28,7 +28,7 @@ impl Engine {
         self.admit_metadata(cx, name.len()).await?;
         let ino = self.new_ino().await?;
         let make = || self.make_now(cx, ino, parent, name, node.clone(), mode, umask, &set);
-        let (attr, lsn) = self.within_quota(make).await?;
+        let (attr, lsn) = self.within_quota(cx, make).await?;
         self.settle(cx, lsn).await?;
         Ok(attr)
     }

@@ -61,7 +61,7 @@ impl Engine {
     /// Limits what lies under `directory` and makes `settings` in the same change. Without limits it lifts them.
     ///
     /// Where the directory is not empty, what lies there is counted in the background ([`Quota::counting`]), over
-    /// restarts if need be.
+    /// restarts if need be, and also where counting fails at first: the limit holds by then.
     ///
     /// # Durability
     /// D2 when it returns.
@@ -76,13 +76,17 @@ impl Engine {
         settings: &[SettingChange],
     ) -> Result<Option<Quota>> {
         self.set_quota_now(directory, limits, settings)?;
-        // What was gathered before the limit holds counts as it is.
-        self.flush_gathered_all()?;
-        if let Some(id) = self.inode(directory).ok().map(|inode| inode.project) {
-            self.count_project(id, STEPS_AT_ONCE)?;
+        if let Err(error) = self.count_at_once(directory) {
+            tracing::warn!(%directory, %error, "what lies under a quota cannot be counted yet; it will be tried again");
         }
         self.journal.commit_async(self.journal.last()).await?;
         self.quota(directory)
+    }
+
+    fn count_at_once(&self, directory: Ino) -> Result<()> {
+        // What was gathered before the limit holds counts as it is, when it is stored.
+        self.flush_gathered_all()?;
+        self.count_project(self.inode(directory)?.project, STEPS_AT_ONCE)
     }
 
     fn set_quota_now(&self, directory: Ino, limits: QuotaLimits, settings: &[SettingChange]) -> Result<Lsn> {

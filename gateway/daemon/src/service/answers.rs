@@ -47,12 +47,12 @@ impl Control for Service {
                 Request::Reload => self.reload().await.map(Answer::Reloaded),
                 Request::ShareList => Ok(Answer::Shares(self.share_list())),
                 Request::ShareCreate { directory, make, terms } => {
-                    self.shares.create(&directory, make, &terms).await.map(|share| self.share_changed(share))
+                    self.shares.create(directory, make, terms).await.map(|share| self.share_changed(share))
                 }
                 Request::ShareSet { share, terms } => {
-                    self.shares.set(&share, &terms).await.map(|share| self.share_changed(share))
+                    self.shares.set(share, terms).await.map(|share| self.share_changed(share))
                 }
-                Request::ShareDelete { share } => self.shares.delete(&share).await.map(|()| Answer::Finished),
+                Request::ShareDelete { share } => self.shares.delete(share).await.map(|()| Answer::Finished),
                 Request::Stop { mountpoint, force } => self.stop(mountpoint, force, progress).await,
             }
         })

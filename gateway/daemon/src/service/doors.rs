@@ -126,17 +126,19 @@ impl Service {
             let door = NfsDoor::open(&self.env, &self.engine, vfs, common, &section, sockets).await?;
             door.open_gate(keeper);
             *self.nfs.lock() = Some(door);
-            self.guard_mounts();
         } else {
             keeper.open();
         }
+        self.guard_mounts();
         Ok(())
     }
 
-    /// Mounts hear of what NFS changes, so they need a guard. It ends by itself after this process.
+    /// A mount hears of what every other door changes, another mount as well: then it needs a guard. That ends by itself
+    /// after this process.
     fn guard_mounts(&self) {
         let mounts = self.mounted.lock().clone();
-        if mounts.is_empty() {
+        let doors = mounts.len() + usize::from(self.nfs.lock().is_some());
+        if mounts.is_empty() || doors == 1 {
             return;
         }
         let guard = host::this_program().map_err(|error| objstore_base::Error::io("find this program", error));

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_fuse::{Busy, Mount, unmount, users_of};
+use gateway_fuse::{Busy, Mount};
 use nix::sys::signal::Signal;
-use objstore_base::{ErrorKind, Result};
+use objstore_base::ErrorKind;
 use tokio::sync::mpsc;
 
 use super::Service;
 use super::doors::Mounts;
+use super::leaving::{leave_all, take_away, users, wait_until_gone};
 use crate::control::{Stop, Stopped};
 use crate::exit::{Exit, Failure};
 use crate::reports::Left;
@@ -19,30 +20,32 @@ use crate::supervisor::Moment;
 
 /// What `umount --force` waits for the pool at most.
 const FORCED_DRAIN_MAX: Duration = Duration::from_secs(30);
-/// A detached mount that programs still use is served this long.
-const DETACHED_MAX: Duration = Duration::from_secs(10);
 /// Telling a command how it went takes no longer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
-/// Serves until the last door is gone, then closes the store.
+/// Serves until the last door is gone, then closes the store, also where a mount did not go.
+///
+/// # Errors
+/// The first thing that failed; the rest of the end was tried all the same.
 pub(super) async fn until_ended(
     service: &Arc<Service>,
     mut mounts: Mounts,
     mut stops: mpsc::Receiver<Stop>,
     mut signals: Signals,
 ) -> Result<(), Failure> {
-    let (asked, drained) = until_last_door(service, &mut mounts, &mut stops, &mut signals).await?;
+    let LastDoor { asked, drained, gone } = until_last_door(service, &mut mounts, &mut stops, &mut signals).await;
     service.supervisor.tell(Moment::Stopping, "bringing the rest into the pool");
     // What came in between.
     if drained == Drained::Ask {
         drain(service, &mut signals.stop).await;
     }
     let left = service.left();
-    let closed = close(service).await.map(|()| Stopped { left, ended: true });
+    let closed = close(service).await;
+    let ended = gone.and(closed);
     service.watching.close().await;
     if let Some(stop) = asked {
         let answered = service.answered.notified();
-        tell(stop, closed.clone());
+        tell(stop, ended.clone().map(|()| Stopped { left, ended: true }));
         tokio::select! {
             () = answered => {}
             () = service.env.clock.sleep(ANSWER_MAX) => tracing::debug!("whoever asked for the end does not listen"),
@@ -50,16 +53,24 @@ pub(super) async fn until_ended(
     }
     // Last, so that one who asked for the end over it has heard how it went.
     service.close_admin().await;
-    closed.map(|_| ())
+    ended
 }
 
-/// Gives who wished for the end, if it was a command, when no door is open any more.
+/// How it came that no door is open any more.
+struct LastDoor {
+    /// Who wished for the end, if it was a command.
+    asked: Option<Stop>,
+    drained: Drained,
+    /// Whether every mount could be taken away.
+    gone: Result<(), Failure>,
+}
+
 async fn until_last_door(
     service: &Arc<Service>,
     mounts: &mut Mounts,
     stops: &mut mpsc::Receiver<Stop>,
     signals: &mut Signals,
-) -> Result<(Option<Stop>, Drained), Failure> {
+) -> LastDoor {
     let env = service.env.clone();
     loop {
         tokio::select! {
@@ -70,7 +81,7 @@ async fn until_last_door(
                 }
                 mounts.forget(service, &path);
                 if !service.has_a_door() {
-                    return Ok((None, Drained::Ask));
+                    return LastDoor { asked: None, drained: Drained::Ask, gone: Ok(()) };
                 }
             }
             Some(signal) = signals.stop.recv() => {
@@ -78,8 +89,8 @@ async fn until_last_door(
                 service.supervisor.tell(Moment::Stopping, "bringing everything into the pool");
                 service.close_nfs().await;
                 let drained = drain(service, &mut signals.stop).await;
-                leave_all(service, mounts).await?;
-                return Ok((None, drained));
+                let gone = leave_all(service, mounts).await;
+                return LastDoor { asked: None, drained, gone };
             }
             Some(()) = signals.reload.recv() => {
                 // Names of clients may take their time; a signal to stop does not wait for them.
@@ -87,20 +98,20 @@ async fn until_last_door(
                 let reloading = async move { service.reload_and_tell().await };
                 drop(env.tasks.spawn("reload", Box::pin(reloading)));
             }
-            Some(stop) = stops.recv() => match wish(service, mounts, stop, stops, &mut signals.stop).await? {
+            Some(stop) = stops.recv() => match wish(service, mounts, stop, stops, &mut signals.stop).await {
                 Wish::Dropped => {}
                 Wish::Granted(stop, drained) => {
                     mounts.forget(service, &stop.mountpoint);
                     if !service.has_a_door() {
-                        return Ok((Some(stop), drained));
+                        return LastDoor { asked: Some(stop), drained, gone: Ok(()) };
                     }
                     tracing::info!(mountpoint = %stop.mountpoint.display(), "unmounted; the other doors stay open");
                     tell(stop, Ok(Stopped { left: service.left(), ended: false }));
                 }
                 Wish::Overtaken(stop) => {
                     service.close_nfs().await;
-                    leave_all(service, mounts).await?;
-                    return Ok((Some(stop), Drained::GivenUp));
+                    let gone = leave_all(service, mounts).await;
+                    return LastDoor { asked: Some(stop), drained: Drained::GivenUp, gone };
                 }
             },
         }
@@ -132,33 +143,33 @@ async fn wish(
     mut stop: Stop,
     stops: &mut mpsc::Receiver<Stop>,
     signals: &mut mpsc::Receiver<Signal>,
-) -> Result<Wish, Failure> {
+) -> Wish {
     loop {
         let Some(mount) = mounts.at(&stop.mountpoint) else {
             let gone =
                 Failure::refuse("unmount", stop.mountpoint.display(), "this service has no mount there (any more)");
             tell(stop, Err(gone.with_exit(Exit::NotRunning)));
-            return Ok(Wish::Dropped);
+            return Wish::Dropped;
         };
         tokio::select! {
             outcome = stop_asked(service, mount, &stop) => {
                 return match outcome {
-                    Ok(drained) => Ok(Wish::Granted(stop, drained)),
+                    Ok(drained) => Wish::Granted(stop, drained),
                     Err(failure) => {
                         tell(stop, Err(failure));
-                        Ok(Wish::Dropped)
+                        Wish::Dropped
                     }
                 };
             }
             // Whoever sends signals does not wait for a drain that may take long.
-            Some(_) = signals.recv() => return Ok(Wish::Overtaken(stop)),
+            Some(_) = signals.recv() => return Wish::Overtaken(stop),
             Some(later) = stops.recv() => {
                 let (place, why) = (stop.mountpoint.clone(), "another `tidegate umount` took over");
                 tell(std::mem::replace(&mut stop, later), Err(Failure::refuse("unmount", place.display(), why)));
             }
             () = stop.progress.closed() => {
                 tracing::info!("whoever asked for the end gave up waiting; the service goes on");
-                return Ok(Wish::Dropped);
+                return Wish::Dropped;
             }
         }
     }
@@ -229,61 +240,11 @@ async fn drain(service: &Service, signals: &mut mpsc::Receiver<Signal>) -> Drain
     Drained::GivenUp
 }
 
-/// Takes every mount away; one that does not go keeps no other.
-async fn leave_all(service: &Arc<Service>, mounts: &mut Mounts) -> Result<(), Failure> {
-    let mut first = Ok(());
-    for path in mounts.paths() {
-        let Some(mount) = mounts.at(&path) else { continue };
-        let left = leave(service, mount).await;
-        mounts.forget(service, &path);
-        first = first.and(left);
-    }
-    first
-}
-
-/// Unmounts although it may be in use: the process ends anyway.
-async fn leave(service: &Arc<Service>, mount: &mut Mount) -> Result<(), Failure> {
-    let path = mount.path().to_path_buf();
-    let gone = match take_away(service, &path, Busy::Fail).await {
-        Err(error) if error.kind() == ErrorKind::Busy => {
-            tracing::warn!(users = ?users(service, &path).await, "the mount is in use; it is detached");
-            take_away(service, &path, Busy::Detach).await
-        }
-        other => other,
-    };
-    match gone {
-        Ok(()) => wait_until_gone(service, mount).await,
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error.into()),
-    }
-    Ok(())
-}
-
-async fn wait_until_gone(service: &Service, mount: &mut Mount) {
-    tokio::select! {
-        ended = mount.ended() => {
-            if let Err(error) = ended {
-                tracing::warn!(%error, "the FUSE session broke at its end");
-            }
-        }
-        () = service.env.clock.sleep(DETACHED_MAX) => tracing::warn!("programs still use the detached mount; they get errors now"),
-    }
-}
-
-async fn take_away(service: &Arc<Service>, path: &Path, busy: Busy) -> Result<()> {
-    let path = path.to_path_buf();
-    service.env.blocking(move || unmount(&path, busy)).await
-}
-
-async fn users(service: &Arc<Service>, path: &Path) -> Vec<String> {
-    let path = path.to_path_buf();
-    service.env.blocking(move || users_of(&path)).await
-}
-
 /// Stops the workers, commits the journal, makes the index durable.
 async fn close(service: &Service) -> Result<(), Failure> {
-    service.engine.stop().await?;
+    let closed = service.engine.stop().await;
     service.pool.stop().await;
+    closed?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -55,11 +55,19 @@ impl UserGroups {
         self.known.lock().get(&uid).is_some_and(|known| now < known.until)
     }
 
-    /// Asks the database where what is kept of `uid` is too old.
+    /// Asks the database where what is kept of `uid` is too old. A call waits no longer than `ANSWER_MAX`, its turn
+    /// included: questions that hang keep their turns.
     async fn refresh(&self, uid: u32) {
         if self.is_fresh(uid) {
             return;
         }
+        tokio::select! {
+            () = self.ask(uid) => {}
+            () = self.env.clock.sleep(ANSWER_MAX) => self.go_on_without_answer(uid),
+        }
+    }
+
+    async fn ask(&self, uid: u32) {
         let Ok(turn) = Arc::clone(&self.questions).acquire_owned().await else { return };
         if self.is_fresh(uid) {
             return;
@@ -69,24 +77,25 @@ impl UserGroups {
             let _turn = turn;
             groups_of(uid)
         });
-        let answer = tokio::select! {
-            answer = asked => Some(answer),
-            () = self.env.clock.sleep(ANSWER_MAX) => None,
-        };
-        let now = self.env.clock.monotonic();
+        let gids = asked.await;
+        let until = self.env.clock.monotonic() + KEPT;
         let mut known = self.known.lock();
-        match answer {
-            Some(gids) => {
-                if known.len() >= USERS_MAX {
-                    known.clear();
-                }
-                known.insert(uid, Known { gids, until: now + KEPT });
-            }
-            None => {
-                tracing::warn!(uid, "the user database does not answer; the groups known before are used");
-                let old = known.entry(uid).or_insert(Known { gids: Vec::new(), until: now });
-                old.until = now + KEPT_WITHOUT_ANSWER;
-            }
+        if known.len() >= USERS_MAX && !known.contains_key(&uid) {
+            known.clear();
+        }
+        known.insert(uid, Known { gids, until });
+    }
+
+    /// Whoever is known keeps the groups known before, and no stranger takes their place.
+    fn go_on_without_answer(&self, uid: u32) {
+        tracing::warn!(uid, "the user database does not answer; the groups known before are used");
+        let until = self.env.clock.monotonic() + KEPT_WITHOUT_ANSWER;
+        let mut known = self.known.lock();
+        let is_full = known.len() >= USERS_MAX;
+        match known.get_mut(&uid) {
+            Some(old) => old.until = until,
+            None if is_full => {}
+            None => drop(known.insert(uid, Known { gids: Vec::new(), until })),
         }
     }
 }
@@ -124,6 +133,8 @@ impl Program for WithGroups {
 
 #[cfg(test)]
 mod tests {
+    use objstore_env::sim::SimWorld;
+
     use super::*;
 
     #[tokio::test]
@@ -137,5 +148,36 @@ mod tests {
         groups.refresh(stranger).await;
         assert!(ask(0).contains(&0), "root is in the group of root");
         assert!(ask(stranger).is_empty() && groups.is_fresh(stranger));
+    }
+    /// The threads of the questions before never come back.
+    #[test]
+    fn a_database_that_hangs_keeps_a_call_waiting_so_long_and_no_longer() {
+        let world = SimWorld::new(1);
+        let env = world.env();
+        let groups = UserGroups::new(&env);
+        world.run(groups.refresh(0));
+        let before = groups.for_door()(0);
+        let turns = u32::try_from(QUESTIONS_MAX).expect("a few");
+        let hung = Arc::clone(&groups.questions).try_acquire_many_owned(turns).expect("nobody asks");
+        world.pass(KEPT);
+        for uid in [0, 1] {
+            let begin = env.clock.monotonic();
+            world.run(groups.refresh(uid));
+            assert_eq!(env.clock.monotonic() - begin, ANSWER_MAX);
+            assert!(groups.is_fresh(uid), "the next call does not wait again");
+        }
+        assert_eq!((groups.for_door()(0), groups.for_door()(1)), (before, Vec::new()));
+        drop(hung);
+    }
+
+    #[test]
+    fn users_who_are_not_known_when_the_database_hangs_take_nobodys_place() {
+        let world = SimWorld::new(1);
+        let groups = UserGroups::new(&world.env());
+        let users = 0..u32::try_from(USERS_MAX).expect("not that many");
+        users.clone().for_each(|uid| groups.go_on_without_answer(uid));
+        groups.go_on_without_answer(users.end);
+        let known = groups.known.lock();
+        assert!(known.len() == USERS_MAX && !known.contains_key(&users.end));
     }
 }

@@ -11,6 +11,7 @@ mod answers;
 mod doors;
 mod ending;
 mod groups;
+mod leaving;
 mod listening;
 mod nfs;
 mod nfs_locks;
@@ -119,7 +120,7 @@ pub(crate) struct Service {
     pub(crate) engine: Arc<Engine>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) started: Duration,
-    shares: ShareTable,
+    shares: Arc<ShareTable>,
     mounted: Mutex<Vec<PathBuf>>,
     nfs: Mutex<Option<NfsDoor>>,
     admin: Mutex<Option<Admin>>,
@@ -221,7 +222,7 @@ async fn serve(start: Start, log: &LogTarget, runtime: &Runtime) -> Result<(), F
         settings: opened.settings,
         engine: Arc::clone(&opened.engine),
         pool: Arc::clone(&opened.pool),
-        shares: ShareTable::open(&env, &opened.engine, privileged_port).await?,
+        shares: Arc::new(ShareTable::open(&env, &opened.engine, privileged_port).await?),
         mounted: Mutex::default(),
         nfs: Mutex::default(),
         admin: Mutex::default(),

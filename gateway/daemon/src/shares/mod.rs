@@ -4,7 +4,9 @@
 //! shows them to the door the moment they change. A share is pinned to the inode of its directory: renaming the
 //! directory keeps it. Its number is in every handle and is never given out again.
 
+mod changes;
 mod clients;
+mod directories;
 mod quota;
 mod record;
 mod reports;

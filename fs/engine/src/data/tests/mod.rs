@@ -7,6 +7,7 @@ mod failpoints;
 mod full;
 mod history;
 mod quota_history;
+mod quota_room;
 mod quota_walk;
 mod quotas;
 mod races;

@@ -1,9 +1,12 @@
 //! Setting a quota on a tree that is there: it is counted in steps, over crashes, while it is used.
 
+use std::sync::atomic::Ordering;
+
 use fs_api::{Ino, NewNode, ROOT_INO, RenameMode, Vfs};
 use objstore_base::ErrorKind::{CrossDevice, QuotaExceeded};
 
 use super::world::{World, noise};
+use crate::{QuotaLimits, SettingChange};
 
 /// More than is counted at once: `width` directories of `files` files each, some of them with a byte. One that is empty
 /// is the last of the first group of names, and so the first that is walked.
@@ -62,6 +65,26 @@ fn a_tree_is_counted_in_steps_and_a_crash_among_them_loses_nothing() {
     world.sync();
     let world = world.again(false);
     assert_eq!(world.quota(top), counted);
+    world.check();
+}
+
+/// The limit holds and its settings are made: whoever set it would be told that nothing happened.
+#[test]
+fn a_quota_is_set_although_what_is_there_cannot_be_counted_at_once() {
+    let (world, broken) = World::breaking(&["engine.quota.count", "engine.gather.store"]);
+    let top = tree(&world, 1, 2);
+    broken.store(true, Ordering::SeqCst);
+    let limits = QuotaLimits { bytes: Some(1000), inodes: Some(100) };
+    let settings = [SettingChange::put("share", "top")];
+    let set = world.runtime.block_on(world.engine.set_quota(top, limits, &settings));
+    let quota = set.expect("set").expect("it has one");
+    assert!(quota.counting && quota.limits == limits, "{quota:?}");
+    assert!(world.engine.journal.durable() == world.engine.journal.last());
+    world.engine.count_projects().expect_err("it fails still");
+    broken.store(false, Ordering::SeqCst);
+    count_to_the_end(&world, top);
+    assert_eq!((world.quota(top).inodes, world.quota(top).bytes), (6, 1));
+    assert_eq!(world.engine.setting("share").expect("read"), Some(b"top".to_vec()));
     world.check();
 }
 
