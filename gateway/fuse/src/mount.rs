@@ -93,9 +93,9 @@ pub fn mount(
     check_device()?;
     let path = point.path().to_path_buf();
     let (config, notifier) = (config(&options)?, Arc::new(OnceLock::new()));
-    let coherence = Coherence::new();
-    let watching = vfs.watch(DoorId(options.door), Arc::clone(&coherence) as Arc<dyn Watcher>);
-    let kernel = Kernel::new(Arc::clone(&vfs), DoorId(options.door), Arc::clone(&coherence), Arc::clone(&env.clock));
+    let (id, coherence) = (DoorId(options.door), Coherence::new());
+    let watching = vfs.watch(id, Arc::clone(&coherence) as Arc<dyn Watcher>);
+    let kernel = Kernel::new(Arc::clone(&vfs), id, Arc::clone(&coherence), Arc::clone(&env.clock));
     let door = Door {
         vfs: Arc::clone(&vfs),
         kernel: Arc::clone(&kernel),
@@ -123,14 +123,14 @@ pub fn mount(
         env.tasks.blocking(Box::new(move || coherence.tell_names(&notifier, &kernel)))
     };
     drop(env.tasks.spawn("fuse coherence of names", telling));
-    let (number, (sender, ended)) = (options.door, oneshot::channel());
+    let (sender, ended) = oneshot::channel();
     let serving: BoxFuture<'static, ()> = env.tasks.blocking(Box::new(move || {
         // The receiver is gone only when nobody asks how the session ended.
         let ended = session.run();
         drop(watching);
         coherence.end();
         // Also who waits for a lock now, and keeps what the kernel knew from being given back.
-        vfs.leave(DoorId(number));
+        vfs.leave(id);
         drop(sender.send(ended));
     }));
     drop(env.tasks.spawn("fuse session", serving));
