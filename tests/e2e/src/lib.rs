@@ -20,7 +20,7 @@ pub use command::{Finished, Run};
 pub use guest::Guest;
 pub use nfs::NfsClient;
 pub use portmapper::Portmapper;
-pub use site::{Site, SiteOptions, is_mounted};
+pub use site::{Site, SiteOptions, is_mounted, scratch};
 pub use tree::{Pattern, fill_tree};
 
 use std::path::{Path, PathBuf};

@@ -33,6 +33,13 @@ pub struct SiteOptions {
     pub doors: Option<String>,
 }
 
+/// `TIDEGATE_TEST_DIR` or `/var/tmp`: a folder on a real disk, not tmpfs.
+pub fn scratch() -> PathBuf {
+    let base = std::env::var_os("TIDEGATE_TEST_DIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
+    fs::create_dir_all(&base).expect("the folder for tests can be made");
+    base
+}
+
 /// A temporary folder with a store (`data`), a mount point (`mnt`) and room for the test's own files (`dir`).
 pub struct Site {
     dir: TempDir,
@@ -41,11 +48,9 @@ pub struct Site {
 }
 
 impl Site {
-    /// Makes the folders; nothing runs yet. They lie under `TIDEGATE_TEST_DIR` or `/var/tmp`: a real disk, not tmpfs.
+    /// Makes the folders, in [`scratch`]; nothing runs yet.
     pub fn new(options: SiteOptions) -> Self {
-        let base = std::env::var_os("TIDEGATE_TEST_DIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
-        fs::create_dir_all(&base).expect("the folder for tests can be made");
-        let dir = tempfile::Builder::new().prefix("tidegate-e2e-").tempdir_in(base).expect("a temporary folder");
+        let dir = tempfile::Builder::new().prefix("tidegate-e2e-").tempdir_in(scratch()).expect("a temporary folder");
         fs::create_dir(dir.path().join("mnt")).expect("a fresh folder takes a new name");
         Self { dir, options, service: None }
     }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "a measurement outside the program")]
 
+mod memory;
 mod mount;
 mod nfs;
 
@@ -16,7 +17,7 @@ Usage: tools-bench [--runs N] [--only TEXT] [--mib N] [--files N] [--json]
        tools-bench nfs [--runs N] [--only TEXT] [--secs N] [--mib N] [--files N] [--json] [--alone]
            the NFS door against nfs-ganesha on the same filesystem
        tools-bench nfs --null [--secs N]
-           the load generator against a server that does nothing: what the generator itself can do
+           the load generator against a server that does nothing, and the disk: what bounds every server
 
   --runs N    pairs of runs, of which the medians are compared (5)
   --only TEXT only what has TEXT in its name
@@ -26,8 +27,8 @@ Usage: tools-bench [--runs N] [--only TEXT] [--mib N] [--files N] [--json]
   --json      figures as JSON
   --alone     without nfs-ganesha
 
-TIDEGATE_BIN names the program that is measured (a release build, please); TMPDIR a folder on the filesystem to measure on:
-whether that one keeps a journal decides what a commit costs the peer.";
+TIDEGATE_BIN names the program that is measured (a release build, please); TIDEGATE_TEST_DIR a folder on the filesystem
+to measure on (/var/tmp): whether that one keeps a journal decides what a commit costs the peer.";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1).peekable();

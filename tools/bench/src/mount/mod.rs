@@ -14,6 +14,8 @@ use figures::Figure;
 use tests_e2e::{Run, Site, SiteOptions};
 use work::{Scale, WORKLOADS, Workload};
 
+use crate::memory;
+
 struct Options {
     runs: usize,
     only: Option<String>,
@@ -65,6 +67,7 @@ fn measure(workload: &Workload, site: &Site, local: &Path, options: &Options) ->
 }
 
 fn timed(workload: &Workload, dir: &Path, site: &Site, scale: Scale) -> Duration {
+    memory::back(site.dir(), 2 * scale.mib).expect("there is room for a file");
     (workload.prepare)(dir, scale, site).expect("the preparation works");
     let begin = Instant::now();
     (workload.work)(dir, scale).expect("the workload works");

@@ -69,6 +69,8 @@ const PLAIN: Load = Load {
     commits: false,
     relaxed: false,
 };
+pub const GETATTR: Load =
+    Load { name: "getattr, 16 in flight", steps: Steps::Calls(&[(Procedure::GetAttr, getattr)]), ..PLAIN };
 const WRITE_COMMIT: Steps = Steps::Calls(&[(Procedure::Write, write_own), (Procedure::Commit, commit_own)]);
 const CREATE: Load =
     Load { levels: ["D2", "D1"], steps: Steps::Calls(&[(Procedure::Create, create)]), names: Names::Fresh, ..PLAIN };
@@ -83,7 +85,7 @@ const RELAXED: [&str; 2] = ["D1", "D1"];
 
 /// All loads, in the order they run.
 pub const LOADS: &[Load] = &[
-    Load { name: "getattr, 16 in flight", steps: Steps::Calls(&[(Procedure::GetAttr, getattr)]), ..PLAIN },
+    GETATTR,
     Load { name: "lookup, 16 in flight", steps: Steps::Calls(&[(Procedure::Lookup, lookup)]), ..PLAIN },
     Load { name: "readdirplus of 1,000 names", steps: Steps::Listing, inflight: 1, ..PLAIN },
     Load {

@@ -22,6 +22,8 @@ use ganesha::Ganesha;
 use loads::{End, FILLING, LOADS, Load, Names};
 use tests_e2e::{Run, Site, SiteOptions};
 
+use crate::memory;
+
 const DOORS: &str = "[nfs]\nlisten = [\"127.0.0.1:0\"]\n";
 /// Exports of the site: one whose changes of names are durable when they are answered, and one that relaxes this.
 const SHARES: [&str; 2] = ["/synced", "/relaxed"];
@@ -51,8 +53,7 @@ pub fn run(args: impl Iterator<Item = String>) -> Result<(), String> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     if options.null {
-        let rate = runtime.block_on(null::rate(options.time))?;
-        println!("the generator against a server that does nothing: {rate:.0} getattr/s with 16 in flight");
+        println!("{}", runtime.block_on(null::bounds(options.time))?);
         return Ok(());
     }
     let mut site = Site::new(SiteOptions { doors: Some(DOORS.to_owned()), ..SiteOptions::default() });
@@ -92,10 +93,10 @@ async fn compare(site: &Site, ganesha: Option<&Ganesha>, options: &Options) -> R
         let (mut own, mut others) = (Vec::new(), Vec::new());
         for run in 0..options.runs {
             if let Some(peer) = &mut peer {
-                settle(site);
+                settle(site, options)?;
                 others.push(measure(peer, load, run, options).await.map_err(|why| format!("ganesha: {why}"))?);
             }
-            settle(site);
+            settle(site, options)?;
             own.push(measure(&mut tidegate, load, run, options).await.map_err(|why| format!("tidegate: {why}"))?);
         }
         let figure = Figure::new(load, &own, &others);
@@ -107,9 +108,11 @@ async fn compare(site: &Site, ganesha: Option<&Ganesha>, options: &Options) -> R
     Ok(figures)
 }
 
-fn settle(site: &Site) {
+fn settle(site: &Site, options: &Options) -> Result<(), String> {
     site.flush();
     Run::new("sync").deadline_secs(300).ok();
+    // What a pass over the large file takes: its pages, the log's, and the pool's.
+    memory::back(site.dir(), 4 * options.mib).map_err(|error| error.to_string())
 }
 
 async fn measure(subject: &mut Subject, load: &Load, run: usize, options: &Options) -> Result<Sample, String> {

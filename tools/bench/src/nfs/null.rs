@@ -1,10 +1,13 @@
-//! What the generator itself can do: the same calls against a server on the same transport that answers GETATTR from
-//! nothing. A figure near this one would say more of the generator than of the server.
+//! What bounds every server: the generator itself, against one on the same transport that answers GETATTR from nothing, and
+//! the disk. A figure near these would say more of them than of the server.
 
+use std::fmt;
+use std::io;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -17,7 +20,7 @@ use tokio::net::TcpListener;
 
 use super::drive::{Extent, drive};
 use super::export::{Export, Field};
-use super::loads::LOADS;
+use super::loads::{GETATTR, Load};
 use super::wire::Wire;
 
 struct Nothing;
@@ -39,8 +42,24 @@ impl Program for Nothing {
     }
 }
 
-/// Calls per second of the first load (GETATTR).
-pub async fn rate(time: Duration) -> Result<f64, String> {
+/// Rates per second.
+pub struct Bounds {
+    /// GETATTR with 16 and with 1 in flight.
+    calls: [f64; 2],
+    /// 4 KiB overwritten in a file, and synced.
+    syncs: f64,
+}
+
+impl fmt::Display for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { calls: [many, one], syncs } = self;
+        writeln!(f, "a server that does nothing: {many:.0} getattr/s with 16 in flight, {one:.0} with 1")?;
+        write!(f, "4 KiB overwritten in a local file and synced: {syncs:.0}/s")
+    }
+}
+
+/// Measures each for `time`.
+pub async fn bounds(time: Duration) -> Result<Bounds, String> {
     let serving = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let serving = serving.map_err(|error| error.to_string())?;
     let env = objstore_env::real::env(serving.handle().clone()).map_err(|error| error.to_string())?;
@@ -60,10 +79,31 @@ pub async fn rate(time: Duration) -> Result<f64, String> {
         block: none,
     };
     let mut export = Export { wire: Wire::connect(address).await?, field };
-    let getattr = LOADS.first().ok_or("there are no loads")?;
-    let outcome = drive(&mut export, getattr, Extent { time, ops: u64::MAX, first: 0 }).await?;
+    let mut calls = [0.; 2];
+    for (rate, inflight) in calls.iter_mut().zip([16, 1]) {
+        let load = Load { inflight, ..GETATTR };
+        let outcome = drive(&mut export, &load, Extent { time, ops: u64::MAX, first: 0 }).await?;
+        *rate = outcome.ops as f64 / outcome.took.as_secs_f64();
+    }
     drop(export);
     server.drain(Duration::from_secs(1)).await;
     serving.shutdown_background();
-    Ok(outcome.ops as f64 / outcome.took.as_secs_f64())
+    let syncs = syncs(time).map_err(|error| error.to_string())?;
+    Ok(Bounds { calls, syncs })
+}
+
+/// Syncs per second of a file in which nothing but its bytes changes.
+fn syncs(time: Duration) -> io::Result<f64> {
+    const PAGE_BYTES: usize = 4096;
+    const PAGES: u64 = 256;
+    let file = tempfile::tempfile_in(tests_e2e::scratch())?;
+    file.write_all_at(&[1; PAGE_BYTES * PAGES as usize], 0)?;
+    file.sync_all()?;
+    let (begin, mut done) = (Instant::now(), 0_u64);
+    while begin.elapsed() < time {
+        file.write_all_at(&[done as u8; PAGE_BYTES], done % PAGES * PAGE_BYTES as u64)?;
+        file.sync_data()?;
+        done += 1;
+    }
+    Ok(done as f64 / begin.elapsed().as_secs_f64())
 }
