@@ -75,6 +75,10 @@ impl ShareTable {
         // Everything that can be refused is, before a directory is made.
         let draft = ShareRecord::new(next, &directory, ROOT_INO).under(terms).map_err(refuse)?;
         self.require_free(&draft)?;
+        if make && self.engine.lookup_path(directory.as_bytes()).is_err() {
+            quota::require_none_at(&self.engine, directories::nearest(&self.engine, &directory), terms)
+                .map_err(refuse)?;
+        }
         let inode = directories::find_or_make(&self.engine, &directory, make).await?;
         let record = ShareRecord { inode: inode.0, ..draft };
         let after = next.checked_add(1).ok_or_else(|| refuse("all numbers of shares were given out".to_owned()))?;
@@ -268,6 +272,16 @@ mod tests {
         let create = || store.world.run(store.table.create("/a".into(), false, under("/b"))).expect_err("refused");
         assert!(create().message.contains("commit journal"));
         assert!(create().message.contains("is shared under this path"));
+    }
+
+    #[test]
+    fn what_is_refused_leaves_no_directory() {
+        let store = Store::new();
+        store.world.run(store.table.set("/a".into(), limited("/a"))).expect("limited");
+        let made = store.world.run(store.table.create("/a/b/c".into(), true, limited("/c")));
+        assert!(made.expect_err("refused").message.contains("quotas do not lie in each other"));
+        assert!(store.engine.lookup_path(b"/a/b").is_err());
+        store.world.run(store.table.create("/a/b/c".into(), true, under("/c"))).expect("without limits of its own");
     }
 
     #[test]

@@ -47,6 +47,12 @@ pub(super) async fn find_or_make(engine: &Engine, path: &str, make: bool) -> Res
     Ok(parent)
 }
 
+/// The last directory on the way to `path` that is there.
+pub(super) fn nearest(engine: &Engine, path: &str) -> Ino {
+    let there = path.match_indices('/').filter_map(|(end, _)| engine.lookup_path(path[..end].as_bytes()).ok());
+    there.last().map_or(ROOT_INO, |inode| inode.ino)
+}
+
 /// What has become of the directory since it was shared, in a word.
 pub(super) fn state(engine: &Engine, record: &ShareRecord) -> &'static str {
     match engine.lookup_path(record.directory.as_bytes()) {

@@ -88,12 +88,29 @@ impl QuotaReport {
     }
 }
 
+const fn limits(terms: &ShareTerms) -> bool {
+    terms.quota.is_some() || terms.quota_files.is_some()
+}
+
+fn nested(outer: Ino) -> String {
+    format!("the directory above it with inode {outer} has a quota, or had one: quotas do not lie in each other")
+}
+
+/// As [`wanted`] for a directory that is still to be made in `above`, or below it.
+pub(super) fn require_none_at(engine: &Engine, above: Ino, terms: &ShareTerms) -> Result<(), String> {
+    match engine.quota(above) {
+        Ok(Some(outer)) if limits(terms) => Err(nested(outer.directory)),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// The limits that `directory` is to have under `terms`; `None` where they say nothing of it.
 ///
 /// # Errors
 /// Where the quota of a directory above binds it.
 pub(super) fn wanted(engine: &Engine, directory: Ino, terms: &ShareTerms) -> Result<Option<QuotaLimits>, String> {
-    if terms.quota.is_none() && terms.quota_files.is_none() {
+    if !limits(terms) {
         return Ok(None);
     }
     let quota = engine.quota(directory).map_err(|error| match error.kind() {
@@ -101,9 +118,7 @@ pub(super) fn wanted(engine: &Engine, directory: Ino, terms: &ShareTerms) -> Res
         _ => error.to_string(),
     })?;
     if let Some(outer) = quota.map(|quota| quota.directory).filter(|outer| *outer != directory) {
-        return Err(format!(
-            "the directory above it with inode {outer} has a quota, or had one: quotas do not lie in each other"
-        ));
+        return Err(nested(outer));
     }
     let now = quota.map(|quota| quota.limits).unwrap_or_default();
     Ok(Some(QuotaLimits {
