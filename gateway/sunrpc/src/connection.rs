@@ -127,7 +127,7 @@ impl Connection {
     }
 
     fn is_over(&self, phase: Phase, out: &Out) -> bool {
-        (self.eof || phase == Phase::Draining) && out.inflight() == 0 && out.bytes() == 0
+        (self.eof || phase == Phase::Draining) && out.inflight() == 0 && out.all_sent()
     }
 
     fn may_call(&self, out: &Out) -> bool {
@@ -228,16 +228,15 @@ impl Connection {
     async fn wait(&mut self, phase: Phase) -> Result<(), End> {
         self.records.rest();
         self.ask_for_memory(phase);
-        let (reads, left, calls, over) = self.wire.with(|out| {
+        let (reads, writes, calls, over) = self.wire.with(|out| {
             out.rest();
             let reads = self.may_read(phase, out);
             out.attend(!reads);
-            (reads, out.bytes(), out.inflight(), self.is_over(phase, out))
+            (reads, out.waits_for_socket(), out.inflight(), self.is_over(phase, out))
         });
         if over {
             return Ok(());
         }
-        let writes = left > 0;
         self.arm(reads, writes, calls > 0)?;
         let interest = match (reads, writes) {
             (true, true) => Interest::READABLE | Interest::WRITABLE,

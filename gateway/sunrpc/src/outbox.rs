@@ -71,6 +71,18 @@ impl Outbox {
         Ok(sent)
     }
 
+    /// Takes `first` back, what is left of it before everything else.
+    pub(crate) fn return_first(&mut self, mut first: Self) {
+        if self.bytes == 0 {
+            *self = first;
+        } else if first.bytes > 0 {
+            // Sending has left no gathered bytes.
+            first.pieces.append(&mut self.pieces);
+            self.pieces = first.pieces;
+            self.bytes += first.bytes;
+        }
+    }
+
     fn advance(&mut self, mut written: usize) {
         self.bytes -= written;
         while let Some(front) = self.pieces.front_mut() {
@@ -88,5 +100,41 @@ impl Outbox {
         if self.bytes == 0 && (self.gathered.capacity() > 0 || self.pieces.capacity() > 0) {
             *self = Self::default();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xdr::Encoder;
+
+    fn reply(xid: u32, bytes: usize) -> Outbox {
+        let mut body = Encoder::new();
+        body.payload(Bytes::from(vec![xid as u8; bytes]));
+        let mut outbox = Outbox::default();
+        outbox.answer(xid, Answer::Success, Some(body.finish()));
+        outbox
+    }
+
+    fn all(outbox: &Outbox) -> Vec<u8> {
+        let bytes = outbox.pieces.iter().flatten().chain(&outbox.gathered).copied().collect::<Vec<u8>>();
+        assert_eq!(bytes.len(), outbox.bytes());
+        bytes
+    }
+
+    #[test]
+    fn what_the_socket_did_not_take_goes_before_what_came_meanwhile() {
+        for (first_bytes, sent, later_bytes) in [(10_000, 3_000, 20), (100, 7, 10_000), (9_000, 9_001, 9_000)] {
+            let (mut first, mut later) = (reply(1, first_bytes), reply(2, later_bytes));
+            // As sending does.
+            first.pieces.push_back(first.gathered.split().freeze());
+            first.advance(sent);
+            let expected = [all(&first), all(&later)].concat();
+            later.return_first(first);
+            assert_eq!(all(&later), expected);
+        }
+        let mut none = Outbox::default();
+        none.return_first(reply(1, 100));
+        assert_eq!(all(&none), all(&reply(1, 100)));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
@@ -24,6 +24,8 @@ pub(crate) struct Wire {
 #[derive(Default)]
 pub(crate) struct Out {
     outbox: Outbox,
+    /// Somebody sends what was in the outbox, without the lock: what comes meanwhile waits for its turn.
+    sending: bool,
     inflight: usize,
     /// The connection waits for the end of calls, not for its client alone.
     attentive: bool,
@@ -39,14 +41,33 @@ impl Wire {
         look(&mut self.out.lock())
     }
 
-    /// Sends what the socket takes and gives how much that was, and how much is left.
+    /// Sends what the socket takes and gives how much that was, and how much is left that nobody sends.
     pub(crate) fn send(&self) -> io::Result<(usize, usize)> {
         let mut out = self.out.lock();
-        if out.outbox.bytes() == 0 {
+        if out.sending || out.outbox.bytes() == 0 {
             return Ok((0, 0));
         }
-        let sent = out.outbox.send(self.half.as_ref())?;
-        Ok((sent, out.outbox.bytes()))
+        let (sent, left, _) = self.send_unlocked(&mut out)?;
+        Ok((sent, left))
+    }
+
+    /// Sends until nothing is left or the socket takes no more; `out` is unlocked meanwhile. Gives the bytes sent, those
+    /// left, and whether the connection wants to hear of it.
+    fn send_unlocked(&self, out: &mut MutexGuard<'_, Out>) -> io::Result<(usize, usize, bool)> {
+        out.sending = true;
+        let mut total = 0;
+        loop {
+            let mut batch = std::mem::take(&mut out.outbox);
+            let sent = MutexGuard::unlocked(out, || batch.send(self.half.as_ref()));
+            let blocked = batch.bytes() > 0;
+            out.outbox.return_first(batch);
+            total += *sent.as_ref().unwrap_or(&0);
+            if blocked || out.outbox.bytes() == 0 {
+                out.sending = false;
+                sent?;
+                return Ok((total, out.outbox.bytes(), out.attentive));
+            }
+        }
     }
 
     /// Ends a call. The last one under way sends its reply itself: its client waits for nothing else, and nobody has to wake
@@ -55,10 +76,10 @@ impl Wire {
         {
             let mut out = self.out.lock();
             out.inflight -= 1;
-            let alone = out.inflight == 0 && out.outbox.bytes() == 0 && !out.attentive;
+            let alone = out.inflight == 0 && out.outbox.bytes() == 0 && !out.sending && !out.attentive;
             out.reply(xid, outcome);
             // What fails here fails the connection too.
-            if alone && out.outbox.send(self.half.as_ref()).is_ok() && out.outbox.bytes() == 0 {
+            if alone && matches!(self.send_unlocked(&mut out), Ok((_, 0, false))) {
                 return;
             }
         }
@@ -73,6 +94,16 @@ impl Wire {
 impl Out {
     pub(crate) const fn bytes(&self) -> usize {
         self.outbox.bytes()
+    }
+
+    /// Whether every reply so far is with the socket.
+    pub(crate) const fn all_sent(&self) -> bool {
+        self.outbox.bytes() == 0 && !self.sending
+    }
+
+    /// Whether there are replies that the socket did not take. Whoever sends tells the connection what is left.
+    pub(crate) const fn waits_for_socket(&self) -> bool {
+        self.outbox.bytes() > 0 && !self.sending
     }
 
     pub(crate) const fn inflight(&self) -> usize {

@@ -163,6 +163,45 @@ async fn replies_overtake_a_call_that_waits_and_a_panic_ends_one_call() {
     assert_eq!(reply_words(&mut stream).await, [1, 1, 0, 0, 0, 0, 0]);
 }
 
+/// Calls that end on several threads at once, some while the client reads and some while it does not: no reply is lost, sent
+/// twice or mixed with another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn replies_of_calls_that_end_together_arrive_whole() {
+    const CALLS: u32 = 48;
+    let site = site(Limits::default()).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(8 << 10).unwrap();
+    let (mut receive, mut send) = socket.connect(site.address).await.unwrap().into_split();
+    let bytes = |xid: u32| (xid as usize * 7919) % 60_000 / 4 * 4;
+    for round in 0..8 {
+        let xids = round * CALLS..(round + 1) * CALLS;
+        let calls = xids.clone().flat_map(|xid| {
+            let (procedure, length) = (if xid % 3 == 0 { 1 } else { 3 }, bytes(xid) as u32);
+            let head = [xid, 0, 2, PROGRAM, 3, procedure, 0, 0, 0, 0, length];
+            record(&head.into_iter().chain((0..length / 4).map(|_| xid)).collect::<Vec<u32>>())
+        });
+        let calls: Vec<u8> = calls.collect();
+        let sending = async { send.write_all(&calls).await.unwrap() };
+        let reading = async {
+            let mut open: Vec<u32> = xids.clone().collect();
+            while !open.is_empty() {
+                site.trial.gate.add_permits(3);
+                let mark = receive.read_u32().await.unwrap();
+                let mut reply = vec![0; (mark & 0x7fff_ffff) as usize];
+                receive.read_exact(&mut reply).await.unwrap();
+                let words: Vec<u32> =
+                    reply.chunks(4).map(|word| u32::from_be_bytes(word.try_into().unwrap())).collect();
+                let at = open.iter().position(|xid| *xid == words[0]).expect("one reply to each call");
+                let xid = open.swap_remove(at);
+                assert_eq!(words[1..6], [1, 0, 0, 0, 0]);
+                assert_eq!((words.len(), words[6] as usize), (7 + bytes(xid) / 4, bytes(xid)));
+                assert!(words[7..].iter().all(|word| *word == xid), "{xid}");
+            }
+        };
+        timeout(DEADLINE, async { tokio::join!(sending, reading) }).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn h41_a_call_cut_anywhere_closes_or_is_refused() {
     let site = site(Limits::default()).await;
