@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-const BLOCK: [u8; 1 << 20] = [1; 1 << 20];
+static BLOCK: [u8; 1 << 20] = [1; 1 << 20];
 
 /// Has the page cache grow by `mib` and shrink again, with a file in `dir` that never reaches the disk.
 pub fn back(dir: &Path, mib: u64) -> io::Result<()> {

@@ -49,7 +49,7 @@ pub(super) async fn find_or_make(engine: &Engine, path: &str, make: bool) -> Res
 
 /// The last directory on the way to `path` that is there.
 pub(super) fn nearest(engine: &Engine, path: &str) -> Ino {
-    let there = path.match_indices('/').filter_map(|(end, _)| engine.lookup_path(path[..end].as_bytes()).ok());
+    let there = path.match_indices('/').filter_map(|(end, _)| engine.lookup_path(&path.as_bytes()[..end]).ok());
     there.last().map_or(ROOT_INO, |inode| inode.ino)
 }
 
