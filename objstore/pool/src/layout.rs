@@ -25,6 +25,8 @@ pub(crate) struct Layout {
     pub(crate) stripe: Stripe,
     /// Slot per index.
     pub(crate) slots: Vec<Option<u16>>,
+    /// Drives that could not be asked: they may hold shards that have no slot here.
+    pub(crate) unreachable: Vec<u16>,
     /// The pool's count of mounts when this was found out.
     pub(crate) topology: u64,
     /// Until when this holds, where a mounted drive gave no answer.
@@ -175,8 +177,7 @@ impl Inner {
 
     async fn layout_of(&self, id: BlobId, survey: &Survey, topology: u64) -> Result<Layout> {
         let Some(generation) = self.current(id, survey) else {
-            let is_owed = self.heal_log.debt_of(id).is_some() && !survey.unreachable.is_empty();
-            if is_owed || survey.unreachable.len() > self.config.m {
+            if self.may_come_back(id, &survey.unreachable) {
                 let why = format!("cannot be asked: {}", self.places(&survey.unreachable));
                 return Err(Error::new(ErrorKind::Unavailable, "find blob").entity(id).context(why));
             }
@@ -190,7 +191,15 @@ impl Inner {
         }
         let identity = self.read_identity(id, generation, &slots).await?;
         let stripe = identity.stripe()?;
-        Ok(Layout { identity, stripe, slots, topology, until: None })
+        let unreachable = survey.unreachable.clone();
+        Ok(Layout { identity, stripe, slots, unreachable, topology, until: None })
+    }
+
+    /// Whether the drives that are `away` may hold what a read of `id` lacks, acknowledged and all. Up to m are borne, but
+    /// by a put with several shards on a drive: what is missing then was never whole, or is lost.
+    pub(crate) fn may_come_back(&self, id: BlobId, away: &[u16]) -> bool {
+        let is_owed = self.heal_log.debt_of(id).is_some() && !away.is_empty();
+        is_owed || away.len() > self.config.m
     }
 
     /// The identity in the first header that verifies.

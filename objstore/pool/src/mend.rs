@@ -77,7 +77,7 @@ impl Examined {
     fn layout(&self, config: &crate::PoolConfig, stripe: Stripe) -> Layout {
         let mut slots = vec![None; config.shards()];
         self.good.iter().for_each(|(index, slot)| slots[*index] = Some(*slot));
-        Layout { identity: self.identity, stripe, slots, topology: 0, until: None }
+        Layout { identity: self.identity, stripe, slots, unreachable: Vec::new(), topology: 0, until: None }
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct RowRead<'a> {
     got: Vec<(usize, Range<u64>, Bytes)>,
     /// Per index: whether asking (again) is useless.
     failed: Vec<bool>,
+    /// Per index: whether that is so because the drive is away.
+    away: Vec<bool>,
     pending: Vec<Pending>,
     tickets: usize,
     hedged: bool,
@@ -53,7 +55,9 @@ type Reads<'a> = FuturesUnordered<BoxFuture<'a, Answer>>;
 
 impl<'a> RowRead<'a> {
     pub(crate) fn new(pool: &'a Inner, layout: &'a Layout, row: u64, wanted: &'a [Wanted]) -> Self {
-        let failed = layout.slots.iter().map(|slot| slot.is_none_or(|s| pool.slot(s).drive().is_none())).collect();
+        let is_away = |slot: u16| pool.slot(slot).drive().is_none();
+        let failed = layout.slots.iter().map(|slot| slot.is_none_or(is_away)).collect();
+        let away = layout.slots.iter().map(|slot| slot.is_some_and(is_away)).collect();
         Self {
             pool,
             layout,
@@ -61,6 +65,7 @@ impl<'a> RowRead<'a> {
             wanted,
             got: Vec::new(),
             failed,
+            away,
             pending: Vec::new(),
             tickets: 0,
             hedged: false,
@@ -71,13 +76,14 @@ impl<'a> RowRead<'a> {
     /// The bytes of each wanted part, in order.
     ///
     /// # Errors
-    /// `Damaged` where fewer than k cells can be read; `TimedOut`.
+    /// `Damaged` where fewer than k cells can be read; `Unavailable` where so many drives are away that the
+    /// blob may be whole; `TimedOut`.
     pub(crate) async fn run(mut self) -> Result<Vec<Bytes>> {
         let mut reads: Reads<'a> = FuturesUnordered::new();
         let started = self.pool.now();
         // A blob that has lost too much is damaged as a whole: an answer must not depend on which part is asked for.
         if self.failed.iter().filter(|failed| !**failed).count() < self.pool.config.k {
-            return Err(self.damaged());
+            return Err(self.too_few());
         }
         self.ask_wanted(&mut reads);
         loop {
@@ -89,7 +95,7 @@ impl<'a> RowRead<'a> {
             }
             self.ask_others(&mut reads);
             if self.pending.is_empty() {
-                return Err(self.damaged());
+                return Err(self.too_few());
             }
             if self.pool.now().saturating_sub(started) > READ_DEADLINE {
                 let why = format!("drives do not answer: {}", self.silent());
@@ -100,7 +106,7 @@ impl<'a> RowRead<'a> {
             let timer = self.pool.env.clock.sleep(self.pool.hedge_delay());
             match select(reads.next(), timer).await {
                 Either::Left((Some(answer), _)) => self.take(answer),
-                Either::Left((None, _)) => return Err(self.damaged()),
+                Either::Left((None, _)) => return Err(self.too_few()),
                 Either::Right(_) => self.give_up_on_pending(),
             }
         }
@@ -142,6 +148,7 @@ impl<'a> RowRead<'a> {
             Ok(bytes) => self.got.push((pending.index, pending.range, bytes)),
             Err(e) => {
                 self.failed[pending.index] = true;
+                self.away[pending.index] = e.kind() == ErrorKind::Unavailable;
                 self.last_error = Some(e);
             }
         }
@@ -238,8 +245,18 @@ impl<'a> RowRead<'a> {
         self.pool.places(&slots)
     }
 
+    /// The drives that cannot be asked, whether for a shard that they are known to hold or not.
+    fn drives_away(&self) -> Vec<u16> {
+        let holders = self.layout.slots.iter().zip(&self.away).filter(|(_, away)| **away);
+        let mut drives: Vec<u16> = holders.filter_map(|(slot, _)| *slot).collect();
+        drives.extend(&self.layout.unreachable);
+        drives.sort_unstable();
+        drives.dedup();
+        drives
+    }
+
     /// Names the blob and every drive that holds or should hold a shard that cannot be read.
-    fn damaged(&mut self) -> Error {
+    fn too_few(&mut self) -> Error {
         let lost = self.failed.iter().filter(|failed| **failed).count();
         let mut bad: Vec<u16> = Vec::new();
         for (index, slot) in self.layout.slots.iter().enumerate().filter(|(index, _)| self.failed[*index]) {
@@ -251,15 +268,16 @@ impl<'a> RowRead<'a> {
         bad.sort_unstable();
         bad.dedup();
         let (k, m) = (self.pool.config.k, self.pool.config.m);
-        let why = format!(
-            "{lost} of {} shards are lost, code {k}+{m} rebuilds {m}; drives: {}",
-            k + m,
-            self.pool.places(&bad)
-        );
-        let damaged = Error::new(ErrorKind::Damaged, "read blob").entity(self.layout.identity.name.blob).context(why);
+        let (kind, are) = match self.pool.may_come_back(self.layout.identity.name.blob, &self.drives_away()) {
+            true => (ErrorKind::Unavailable, "are away or lost"),
+            false => (ErrorKind::Damaged, "are lost"),
+        };
+        let why =
+            format!("{lost} of {} shards {are}, code {k}+{m} rebuilds {m}; drives: {}", k + m, self.pool.places(&bad));
+        let error = Error::new(kind, "read blob").entity(self.layout.identity.name.blob).context(why);
         match self.last_error.take() {
-            Some(e) => damaged.source(e),
-            None => damaged,
+            Some(e) => error.source(e),
+            None => error,
         }
     }
 }

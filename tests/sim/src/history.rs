@@ -4,6 +4,9 @@
 //! was acknowledged as durable; the model then goes on from that prefix. The model's history is the order of commits,
 //! not of calls: a gathered write counts from when it is settled.
 
+mod losses;
+mod starts;
+
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -11,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use fs_api::{Context, Durability, FileKind, ROOT_INO, Target, Vfs};
+use fs_api::{Context, Durability, ROOT_INO, Target, Vfs};
 use fs_engine::{Compaction, QuotaLimits};
 use futures::FutureExt;
 use objstore_base::{ErrorKind, Result};
@@ -26,7 +29,7 @@ use crate::drives::{BadDrives, break_drives};
 use crate::execute::{Nodes, Outcome, execute};
 use crate::generate::{Generator, Known, Step};
 use crate::op::{Action, Key, Op, Via};
-use crate::recovery::{Base, Entry, find_prefix, model_tree, root};
+use crate::recovery::{Base, Entry, model_tree, root};
 use crate::store::{Settings, SimStore};
 
 const EIO: i32 = 5;
@@ -47,6 +50,8 @@ pub struct Summary {
     pub restarts: u64,
     /// Commits that a crash took away, as it may.
     pub lost: u64,
+    pub indexes_lost: u64,
+    pub machines_lost: u64,
 }
 
 impl AddAssign for Summary {
@@ -56,6 +61,8 @@ impl AddAssign for Summary {
         self.crashes += other.crashes;
         self.restarts += other.restarts;
         self.lost += other.lost;
+        self.indexes_lost += other.indexes_lost;
+        self.machines_lost += other.machines_lost;
     }
 }
 
@@ -69,6 +76,9 @@ pub struct History {
     model_nodes: Nodes,
     engine_nodes: Nodes,
     base: Base,
+    /// The last record of the base, and the timeline that it is in.
+    base_lsn: u64,
+    timeline: u64,
     entries: BTreeMap<u64, Entry>,
     /// Which requests changed a node in this epoch.
     touched: BTreeMap<Key, Vec<u64>>,
@@ -80,6 +90,8 @@ pub struct History {
     broken: Option<BadDrives>,
     /// The disk under the journal ignores syncs.
     lying: bool,
+    /// Decides what is lost when, where this history loses more than power.
+    losing: Option<SimRng>,
     log: Vec<String>,
     summary: Summary,
 }
@@ -195,6 +207,8 @@ impl History {
         let base = Base { state: model.snapshot(), nodes: Nodes::new() };
         Self {
             seed,
+            base_lsn: store.recovered_lsn(),
+            timeline: 1,
             store,
             doors,
             generator: Generator::new(seed),
@@ -208,6 +222,7 @@ impl History {
             acknowledged: 0,
             broken: None,
             lying: false,
+            losing: None,
             log: Vec::new(),
             summary: Summary::default(),
         }
@@ -219,6 +234,7 @@ impl History {
             let step = self.generator.step(&known);
             self.log.push(format!("{step:?}"));
             self.step(step);
+            self.lose_sometimes();
             if self.store.disk().is_off() {
                 self.log.push("  the power went".to_owned());
                 let survival = Survival::ALL[self.store.world().rng().below(4) as usize];
@@ -227,6 +243,7 @@ impl History {
         }
         // What was doomed and not reached does not come any more.
         self.store.disk().spare();
+        self.lose_at_last();
         self.compare("at the end");
         self.check("at the end");
         self.restart();
@@ -295,17 +312,21 @@ impl History {
                 self.broken = None;
                 // The pool has not trusted the drives for a while.
                 self.store.world().pass(SUSPICION);
-                let pool = self.store.pool().clone();
-                let healed = self.wait("heal", pool.heal(|_| {}));
-                if let Some(Ok(report)) = &healed {
-                    self.check_heal(report);
-                }
-                self.background("heal", healed.map(|healed| healed.map(drop)));
+                self.heal();
             }
             Step::Restart => self.restart(),
             Step::Crash(survival) => self.crash(survival),
             Step::Doom(changes) => self.store.disk().power_off_after(changes),
         }
+    }
+
+    fn heal(&self) {
+        let pool = self.store.pool().clone();
+        let healed = self.wait("heal", pool.heal(|_| {}));
+        if let Some(Ok(report)) = &healed {
+            self.check_heal(report);
+        }
+        self.background("heal", healed.map(|healed| healed.map(drop)));
     }
 
     /// Good drives leave nothing to be healed, but for what a put that a crash cut short left: too little to be read.
@@ -454,8 +475,6 @@ impl History {
         }
     }
 
-    // Starts -----------------------------------------------------------------------------------------------------
-
     /// `None` where the power went.
     fn engine_tree(&self) -> Option<Tree> {
         let engine = self.store.engine().clone();
@@ -473,107 +492,6 @@ impl History {
         if !different.is_empty() && !self.store.disk().is_off() {
             self.fail(&format!("{when}, model (left) and store (right) differ:\n{different}"));
         }
-    }
-
-    fn restart(&mut self) {
-        let commits = self.store.commits().position();
-        self.doors.stopped();
-        if let Err(error) = self.store.restart() {
-            if self.store.disk().is_off() {
-                return;
-            }
-            self.fail(&format!("restart: {error}"));
-        }
-        self.summary.restarts += 1;
-        self.summary.commits += commits as u64;
-        self.model = Model::from_state(self.model.snapshot());
-        self.begin_epoch();
-        self.open_doors();
-        self.compare("after a clean restart");
-        self.check("after a clean restart");
-    }
-
-    fn crash(&mut self, survival: Survival) {
-        let commits = self.store.commits().commits();
-        self.doors.stopped();
-        let rng = self.store.world().rng();
-        let (again, changes) = (rng.one_in(4), rng.below(60));
-        if again {
-            self.log.push(format!("  the power goes again {changes} changes into the start"));
-            self.store.crash_while_starting(survival, changes);
-        }
-        let (recovered, tree) = self.start_after(survival);
-        let likely = commits.iter().take_while(|commit| commit.lsn <= recovered).count();
-        let acknowledged = self.acknowledged;
-        let found = find_prefix(&self.base, &commits, &self.entries, acknowledged, likely, &tree);
-        let (length, prefix) = found.unwrap_or_else(|why| {
-            self.fail(&format!("after a crash ({survival:?}) with {acknowledged} commits acknowledged: {why}"))
-        });
-        self.log.push(format!("  {length} of {} commits are left, {acknowledged} were due", commits.len()));
-        self.summary.crashes += 1;
-        self.summary.commits += length as u64;
-        self.summary.lost += (commits.len() - length) as u64;
-        self.model = Model::from_state(prefix.model.snapshot());
-        self.model_nodes = prefix.nodes;
-        self.begin_epoch();
-        self.learn_unanswered();
-        self.open_doors();
-        self.check("after a crash");
-    }
-
-    /// What was made and committed, but not answered before the power went, is there: its number is found by its name.
-    fn learn_unanswered(&mut self) {
-        let engine = self.store.engine().clone();
-        let mut pending = vec![ROOT_INO];
-        while let Some(dir) = pending.pop() {
-            let listed = self.model.readdir(&root(), Target::inode(dir), 0, usize::MAX, false).now_or_never();
-            let listing = listed.and_then(Result::ok).unwrap_or_default();
-            for entry in listing.entries.into_iter().filter(|entry| !entry.name.starts_with(b".")) {
-                if entry.kind == FileKind::Directory {
-                    pending.push(entry.ino);
-                }
-                let keys = (self.model_nodes.key(dir), self.model_nodes.key(entry.ino));
-                let (Some(parent), Some(key)) = keys else { continue };
-                let Some(parent) = self.engine_nodes.ino(parent).filter(|_| self.engine_nodes.ino(key).is_none())
-                else {
-                    continue;
-                };
-                let found = self.store.world().run(engine.lookup(&root(), parent, &entry.name));
-                match found {
-                    Ok(attr) => self.engine_nodes.learn(key, attr.ino),
-                    Err(_) if self.store.disk().is_off() => return,
-                    Err(error) => self.fail(&format!("{:?} was listed and is not found: {error}", entry.name)),
-                }
-            }
-        }
-    }
-
-    /// Crashes, and starts until a start lives long enough to be looked at: a failpoint may cut the power in it. Gives
-    /// the last LSN that the log had, and all that is there.
-    fn start_after(&mut self, survival: Survival) -> (u64, Tree) {
-        loop {
-            match self.store.crash(survival) {
-                Ok(()) => {
-                    let recovered = self.store.recovered_lsn();
-                    if let Some(tree) = self.engine_tree() {
-                        return (recovered, tree);
-                    }
-                }
-                Err(_) if self.store.disk().is_off() => {}
-                Err(error) => self.fail(&format!("it does not start after a crash ({survival:?}): {error}")),
-            }
-        }
-    }
-
-    fn begin_epoch(&mut self) {
-        let survivors = self.model_nodes.clone();
-        self.model_nodes.restart(&survivors);
-        self.engine_nodes.restart(&survivors);
-        self.base = Base { state: self.model.snapshot(), nodes: self.model_nodes.clone() };
-        self.entries.clear();
-        self.touched.clear();
-        self.owed.clear();
-        self.acknowledged = 0;
     }
 }
 

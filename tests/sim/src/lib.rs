@@ -23,4 +23,4 @@ pub use drives::DriveFault;
 pub use execute::{Nodes, Outcome, Seen, USER, bytes_of, context, execute};
 pub use history::{History, Summary};
 pub use op::{Action, Actor, Fill, Key, Make, Op, Slot, Via};
-pub use store::{Settings, SimStore};
+pub use store::{Loss, Settings, SimStore};

@@ -1,12 +1,13 @@
 //! [`SimStore`]: everything below the doors, on a simulated machine.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_journal::JournalConfig;
+use cache_journal::{Journal, JournalConfig, Lsn, SegmentId};
 use cache_writeback::{Compression, DiskReserve, WriteBackConfig};
-use fs_engine::{Engine, EngineConfig};
+use fs_engine::{Engine, EngineConfig, RecoverReport, begin_timeline, recover};
 use fs_meta::DurableImage;
 use objstore_base::{BlobStore, Error, Result};
 use objstore_env::sim::{SimDisk, SimWorld, Survival};
@@ -17,6 +18,7 @@ use objstore_shard::PoolUuid;
 use crate::CommitLog;
 
 pub(crate) const DRIVES: usize = 6;
+const JOURNAL: &str = "/journal";
 const POOL_UUID: [u8; 16] = *b"simulated drives";
 
 /// What differs from store to store; small, so that everything fills, rolls and is evicted within a hundred
@@ -54,6 +56,15 @@ impl Settings {
     }
 }
 
+/// What is lost beside what a crash takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The index; the journal is replayed on top of what the pool has.
+    Index,
+    /// The journal as well: the store goes on from the pool alone, in a timeline of its own.
+    Machine,
+}
+
 /// A store that runs, and the machine that it runs on.
 pub struct SimStore {
     world: SimWorld,
@@ -85,7 +96,7 @@ impl SimStore {
     /// It does not open.
     pub fn with_failpoints(seed: u64, settings: Settings, failpoints: Failpoints) -> Result<Self> {
         let mut world = SimWorld::new(seed);
-        for folder in ["/drives", "/pool", "/journal"] {
+        for folder in ["/drives", "/pool", JOURNAL] {
             let made = world.disk().create_dir_all(Path::new(folder));
             made.map_err(|e| Error::io("make folder on the simulated disk", e))?;
         }
@@ -157,6 +168,59 @@ impl SimStore {
         self.running = None;
     }
 
+    /// As `crash`, and of what is local `loss` is gone too: the index is recovered by a program of its own, as `tidegate
+    /// recover` is, and the power goes once more when it has ended.
+    ///
+    /// # Errors
+    /// It is not recovered, or does not open: a finding, unless a fault was armed. The store does not run then; what is
+    /// left of it can be lost again.
+    pub fn lose(&mut self, loss: Loss, survival: Survival) -> Result<RecoverReport> {
+        self.forget(survival);
+        let report = self.recover(loss)?;
+        self.crash(survival)?;
+        Ok(report)
+    }
+
+    /// As `lose`, but the power goes after so many changes of the disk, in the middle of the recovery, if it is not over
+    /// by then. The store does not run afterwards; call `lose` next.
+    pub fn lose_while_recovering(&mut self, loss: Loss, survival: Survival, changes: u64) {
+        self.forget(survival);
+        self.world.disk().power_off_after(changes);
+        if let Err(error) = self.recover(loss) {
+            assert!(self.disk().is_off(), "it is not recovered: {error}");
+        }
+    }
+
+    /// Crashes, and the index is gone.
+    fn forget(&mut self, survival: Survival) {
+        self.world.crash(survival);
+        self.running = None;
+        self.image = DurableImage::new();
+    }
+
+    fn recover(&self, loss: Loss) -> Result<RecoverReport> {
+        let (env, journal) = (self.world.env(), self.engine_config(false).journal);
+        if loss == Loss::Machine {
+            self.remove_journal().map_err(|e| Error::io("lose the journal", e))?;
+        }
+        let pool = Arc::new(self.world.run(Pool::open(env.clone(), self.pool_config()))?);
+        let index = self.image.open();
+        let report = self.world.run(recover(&index, Arc::clone(&pool) as _))?;
+        if loss == Loss::Machine {
+            let begun = self.world.run(begin_timeline(&index, Arc::clone(&pool) as _, &report))?;
+            Journal::begin_after(&env, &journal, Lsn(begun.lsn), SegmentId(begun.last_segment))?;
+        }
+        Ok(report)
+    }
+
+    fn remove_journal(&self) -> io::Result<()> {
+        let (disk, dir) = (self.disk(), Path::new(JOURNAL));
+        for file in disk.list(dir)? {
+            disk.remove_file(&dir.join(file.name))?;
+        }
+        disk.sync_dir(dir)
+    }
+
     fn start(&mut self, create: bool) -> Result<()> {
         let env = self.world.env();
         let pool = Arc::new(self.world.run(Pool::open(env.clone(), self.pool_config()))?);
@@ -182,7 +246,7 @@ impl SimStore {
             segment_bytes: settings.segment_bytes,
             unsynced_bytes_max: 1 << 20,
             cache_bytes_max: settings.cache_bytes_max,
-            ..JournalConfig::new("/journal", *b"simulated store!")
+            ..JournalConfig::new(JOURNAL, *b"simulated store!")
         };
         let write_back = WriteBackConfig {
             compression: settings.compression,

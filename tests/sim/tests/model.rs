@@ -6,6 +6,9 @@ use tests_sim::{History, Summary};
 
 const STEPS: usize = 100;
 const HISTORIES: u64 = 2000;
+/// Histories that lose their index or their machine now and then, and the steps of one.
+const LOSING: u64 = 15;
+const LOSING_STEPS: usize = 60;
 /// The histories are dealt out to as many tests, which run side by side.
 const PARTS: u64 = 4;
 
@@ -49,6 +52,24 @@ fn histories_equal_the_model_and_a_crash_leaves_an_acknowledged_prefix_part_2() 
 #[test]
 fn histories_equal_the_model_and_a_crash_leaves_an_acknowledged_prefix_part_3() {
     run_part(3);
+}
+
+#[test]
+fn what_was_in_the_pool_outlives_every_loss_and_the_store_goes_on_from_there() {
+    let seeds: Vec<u64> = match number("SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number("TIDEGATE_HISTORIES").unwrap_or(LOSING)).collect(),
+    };
+    let mut total = Summary::default();
+    for seed in &seeds {
+        total += History::run_losing(*seed, LOSING_STEPS);
+    }
+    println!("{} histories: {total:?}", seeds.len());
+    if seeds.len() >= LOSING as usize {
+        let histories = seeds.len() as u64;
+        assert!(total.indexes_lost > histories && total.machines_lost > 2 * histories, "{total:?}");
+        assert!(total.lost > histories / 2, "{total:?}");
+    }
 }
 
 #[test]

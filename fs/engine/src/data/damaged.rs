@@ -86,17 +86,20 @@ impl Engine {
     }
 
     async fn read_whole(&self, frame: FrameId) -> Result<()> {
-        if let Some(len) = self.journal.frame_len(frame)? {
-            let mut bytes = vec![0; len as usize];
-            match self.journal.read(frame, 0..len, &mut bytes) {
-                Ok(Some(())) => return Ok(()),
-                // The pool's copy is asked for what the local one does not give.
-                Ok(None) => {}
-                Err(error) if error.kind() == ErrorKind::Corrupt => {}
-                Err(error) => return Err(error),
-            }
+        match self.read_whole_local(frame) {
+            Ok(Some(())) => return Ok(()),
+            Ok(None) => {}
+            // As for a reader of the file: the pool's copy is asked for what the local one does not give.
+            Err(error) if self.pool_may_help(frame, &error) => {}
+            Err(error) => return Err(error),
         }
         self.data.blobs.read_frames(frame.segment, &[frame.frame]).await.map(drop)
+    }
+
+    fn read_whole_local(&self, frame: FrameId) -> Result<Option<()>> {
+        let Some(len) = self.journal.frame_len(frame)? else { return Ok(None) };
+        let mut bytes = vec![0; len as usize];
+        self.journal.read(frame, 0..len, &mut bytes)
     }
 }
 
