@@ -32,6 +32,12 @@ pub trait BlobStore: Send + Sync {
     /// Dropping the future may leave an unreachable partial blob that a later put or delete of the id removes.
     fn put(&self, id: BlobId, parts: Vec<Bytes>) -> BoxFuture<'_, Result<()>>;
 
+    /// Has a blob that can be read bear what every answered put bears: the machine that put it may have died before it was.
+    ///
+    /// # Errors
+    /// What kept it from that; then what is missing is on the heal list.
+    fn make_whole(&self, id: BlobId) -> BoxFuture<'_, Result<()>>;
+
     /// The bytes of `range` (half-open, inside the blob), verified against their checksums.
     ///
     /// # Errors

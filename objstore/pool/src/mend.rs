@@ -109,6 +109,15 @@ impl Inner {
         self.settle(id).await
     }
 
+    /// As [`Self::mend`]; a blob that does not become whole now goes on the heal list.
+    pub(crate) async fn make_whole(self: &Arc<Self>, id: BlobId) -> Result<()> {
+        let mended = self.mend(id, &mut Outcome::default()).await;
+        if mended.is_err() {
+            self.scrub(id).await?;
+        }
+        mended
+    }
+
     fn row_bytes(&self) -> u64 {
         u64::from(self.config.cell_bytes) * self.config.shards() as u64
     }

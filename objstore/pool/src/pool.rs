@@ -163,6 +163,10 @@ impl BlobStore for Pool {
         Box::pin(self.inner.put(id, parts))
     }
 
+    fn make_whole(&self, id: BlobId) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.inner.make_whole(id))
+    }
+
     fn get(&self, id: BlobId, range: Range<u64>) -> BoxFuture<'_, Result<Bytes>> {
         Box::pin(self.inner.get(id, range))
     }

@@ -97,6 +97,10 @@ impl BlobStore for SlowStore {
         })
     }
 
+    fn make_whole(&self, id: BlobId) -> BoxFuture<'_, Result<()>> {
+        self.inner.make_whole(id)
+    }
+
     fn get(&self, id: BlobId, range: Range<u64>) -> BoxFuture<'_, Result<Bytes>> {
         self.inner.get(id, range)
     }

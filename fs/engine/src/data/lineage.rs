@@ -12,6 +12,7 @@ use cache_writeback::{BlobWriter, Compression, Lineage, SegmentBlobs, SegmentHea
 use fs_meta::{Batch, MetaStore};
 use objstore_base::{BlobId, BlobStore, Error, ErrorKind, Result};
 
+use super::image::manifest_id;
 use super::recover::{RecoverReport, is_away};
 use crate::system;
 
@@ -82,7 +83,9 @@ pub struct Begun {
 }
 
 /// Begins the next timeline of a store that was recovered into `meta` and has lost its journal. From now on no recovery
-/// takes what this one left behind: a segment with one record, which says so, goes into the pool first.
+/// takes what this one left behind: a segment with one record, which says so, goes into the pool first. What it goes on
+/// from has to bear the loss of drives like everything else: a machine that died while it put a blob may have left no more
+/// of it than can just be read.
 ///
 /// # Errors
 /// What the pool gives where it takes no blob, unless nothing was left behind; of `meta`.
@@ -95,6 +98,12 @@ pub async fn begin_timeline(meta: &dyn MetaStore, store: Arc<dyn BlobStore>, rep
     let mut record = Batch::new();
     system::put_timeline(&mut record, begun.timeline);
     system::skip_lost_inos(meta, &mut record)?;
+    let taken = report.last_taken.iter().map(|number| BlobId::segment(*number));
+    for id in report.checkpoint.map(manifest_id).into_iter().chain(taken) {
+        if let Err(error) = store.make_whole(id).await {
+            tracing::warn!(%id, %error, "what the store goes on from is not whole in the pool: heal the pool soon");
+        }
+    }
     let lineage = Lineage { timeline: begun.timeline, previous: report.tail };
     let mut writer = BlobWriter::new(SegmentId(begun.last_segment), lineage, Compression::None)?;
     writer.batch(Lsn(begun.lsn), record.as_bytes())?;

@@ -21,6 +21,9 @@ use crate::system;
 const TABLE_CACHE_BYTES: u64 = 8 << 20;
 /// As in a running store.
 const UNFLUSHED_BYTES_MAX: u64 = 64 << 20;
+/// Puts that nobody may have answered for: the few that a machine dies with, and those of machines before it whose
+/// recoveries did not come to their end.
+const DOUBTFUL_MAX: usize = 8;
 
 /// What a recovery used and how far it came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub struct RecoverReport {
     pub last_segment: u64,
     /// The timeline of that state.
     pub timeline: u64,
+    /// The last segments that were taken, ascending; their machine may have died while it put them.
+    pub last_taken: Vec<u64>,
     /// The last segment replayed, where all of it was.
     pub tail: Option<SegmentLink>,
     /// Segments in the pool with records that are not in that state.
@@ -78,7 +83,12 @@ pub async fn recover(meta: &dyn MetaStore, store: Arc<dyn BlobStore>) -> Result<
         match replay(meta, &blobs, &candidate, place.tail, &mut report).await {
             // Where a segment follows on what was replayed, the unreadable one before it never held anything: an
             // upload that its machine did not live to finish.
-            Ok(()) => report.stopped = None,
+            Ok(()) => {
+                report.stopped = None;
+                report.last_taken.push(candidate.segment.0);
+                let surplus = report.last_taken.len().saturating_sub(DOUBTFUL_MAX);
+                report.last_taken.drain(..surplus);
+            }
             Err(error) if is_away(&error) => return Err(error),
             Err(error) => {
                 report.left_behind.push(candidate.segment.0);
