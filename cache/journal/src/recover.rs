@@ -19,7 +19,7 @@ use crate::files::{Files, Prepared};
 use crate::header::{Header, HeaderState, PAGE_BYTES};
 use crate::ids::{Lsn, SegmentId};
 use crate::record::RecordKind;
-use crate::scan::{Scanner, damaged};
+use crate::scan::{Scanner, WITHOUT_JOURNAL, damaged};
 use crate::segment::{Phase, Segment};
 use crate::table::FrameTable;
 
@@ -200,7 +200,7 @@ impl Log {
         if after > self.last {
             let why = format!(
                 "the index holds {after}, but the journal ends at {}: its folder is older than the index or was \
-                 replaced; put the right one back, or run `tidegate recover`",
+                 replaced; put the right one back, or, {WITHOUT_JOURNAL}",
                 self.last
             );
             return Err(Error::corrupt("open journal", why));

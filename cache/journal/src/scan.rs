@@ -131,12 +131,13 @@ impl Scanner {
     }
 }
 
+/// What to do where no start will get past what is wrong with the journal.
+pub(crate) const WITHOUT_JOURNAL: &str = "to go on with what was in the pool, and without what was not, rename the \
+                                          store's folder `journal` and run `tidegate recover`";
+
 /// A record that must be there is not.
 pub(crate) fn damaged(segment: SegmentId, at: u64, lsn: Lsn) -> Error {
-    let why = format!(
-        "no valid record of {lsn} at byte {at}, though it was durable; run `tidegate recover` to rebuild the state \
-         from the pool"
-    );
+    let why = format!("no valid record of {lsn} at byte {at}, though it was durable; {WITHOUT_JOURNAL}");
     Error::corrupt("read journal", why).entity(segment)
 }
 

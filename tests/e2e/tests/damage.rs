@@ -36,8 +36,10 @@ fn damaged_journal_tail_is_cut_and_the_rest_served() {
 }
 
 #[test]
-fn hole_in_the_journal_stops_the_start_and_names_the_repair() {
+fn hole_in_the_journal_stops_the_start_and_names_a_repair_that_works() {
     let mut site = Site::mounted();
+    fs::write(site.mnt().join("in the pool"), Pattern(99).bytes(0, 70_000)).unwrap();
+    site.flush();
     for n in 0..50 {
         let mut file = fs::File::create(site.mnt().join(format!("f{n}"))).unwrap();
         file.write_all(&Pattern(n).bytes(0, 20_000)).unwrap();
@@ -50,8 +52,17 @@ fn hole_in_the_journal_stops_the_start_and_names_the_repair() {
     // More than one record's payload, so that the head of at least one is hit.
     file.write_all_at(&[0xff; 40_000], 100_000).unwrap();
     let why = site.try_mount().unwrap_err();
-    assert!(why.contains("journal") && why.contains("recover"), "{why}");
+    assert!(why.contains("rename the store's folder `journal` and run `tidegate recover"), "{why}");
     assert!(!why.contains("panicked"), "{why}");
+    fs::rename(site.data().join("journal"), site.data().join("journal.damaged")).unwrap();
+    let said = site.command(&["recover", "--data"]).arg(site.data()).deadline_secs(120).ok();
+    assert!(said.stdout.contains("the journal is lost"), "{}", said.stdout);
+    site.mount();
+    assert_eq!(fs::read(site.mnt().join("in the pool")).unwrap(), Pattern(99).bytes(0, 70_000));
+    fs::write(site.mnt().join("new"), "new").unwrap();
+    site.stop();
+    site.mount();
+    assert_eq!(fs::read_to_string(site.mnt().join("new")).unwrap(), "new");
 }
 
 #[test]

@@ -34,6 +34,8 @@ struct RecoverOutcome {
     stopped: Option<String>,
     /// Segments in the pool whose records are not in the state that was rebuilt.
     segments_left_behind: Vec<u64>,
+    /// The journal was lost too: an empty one goes on from here.
+    new_journal: bool,
     /// Where the old index is kept.
     old_index: Option<PathBuf>,
 }
@@ -50,7 +52,7 @@ pub(crate) fn run(args: &StoreArgs, json: bool) -> Outcome {
         let old_index = set_aside(&layout)?;
         let index = RocksStore::open(layout.index(), &RocksConfig::default())?;
         let report = fs_engine::recover(&index, Arc::clone(&pool) as Arc<dyn BlobStore>).await?;
-        begin_journal(&env, &layout, &store, &index, &pool, &report).await?;
+        let new_journal = begin_journal(&env, &layout, &store, &index, &pool, &report).await?;
         drop(lock);
         Ok::<_, Failure>(RecoverOutcome {
             data: layout.data.clone(),
@@ -60,6 +62,7 @@ pub(crate) fn run(args: &StoreArgs, json: bool) -> Outcome {
             lsn: report.lsn,
             stopped: report.stopped,
             segments_left_behind: report.left_behind,
+            new_journal,
             old_index,
         })
     })?;
@@ -67,7 +70,8 @@ pub(crate) fn run(args: &StoreArgs, json: bool) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// Where the journal is lost too, an empty one that goes on after what the pool had, in a timeline of its own.
+/// Where the journal is lost too, an empty one that goes on after what the pool had, in a timeline of its own. Gives whether
+/// it is.
 async fn begin_journal(
     env: &Env,
     layout: &Layout,
@@ -75,15 +79,16 @@ async fn begin_journal(
     index: &RocksStore,
     pool: &Arc<Pool>,
     report: &RecoverReport,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let mut config = JournalConfig::new(layout.journal(), store.store_uuid.0);
     config.segment_bytes = store.segment_bytes;
     // The usual case: it is there, goes on in its timeline, and is replayed on top at the next start.
     if Journal::exists(env, &config)? {
-        return Ok(());
+        return Ok(false);
     }
     let begun = fs_engine::begin_timeline(index, Arc::clone(pool) as Arc<dyn BlobStore>, report).await?;
-    Ok(Journal::begin_after(env, &config, Lsn(begun.lsn), SegmentId(begun.last_segment))?)
+    Journal::begin_after(env, &config, Lsn(begun.lsn), SegmentId(begun.last_segment))?;
+    Ok(true)
 }
 
 /// Renames the index out of the way, to a name that is free.
@@ -106,8 +111,12 @@ fn set_aside(layout: &Layout) -> Result<Option<PathBuf>, Failure> {
 
 fn text(outcome: &RecoverOutcome) -> String {
     let base = outcome.checkpoint.map_or("from the first record on".to_owned(), |n| format!("from checkpoint {n}"));
+    let journal = match outcome.new_journal {
+        true => "the journal is lost: what was not in the pool is not there, and a new one goes on from here",
+        false => "the local journal is replayed on top at the next `tidegate mount`",
+    };
     let mut text = format!(
-        "the index is rebuilt {base}: {} records of {} segments replayed\nthe local journal is replayed on top at the next `tidegate mount`",
+        "the index is rebuilt {base}: {} records of {} segments replayed\n{journal}",
         outcome.records_replayed, outcome.segments_replayed
     );
     if let Some(why) = &outcome.stopped {
