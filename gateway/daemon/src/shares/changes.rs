@@ -75,11 +75,7 @@ impl ShareTable {
         // Everything that can be refused is, before a directory is made.
         let draft = ShareRecord::new(next, &directory, ROOT_INO).under(terms).map_err(refuse)?;
         self.require_free(&draft)?;
-        if make && self.engine.lookup_path(directory.as_bytes()).is_err() {
-            quota::require_none_at(&self.engine, directories::nearest(&self.engine, &directory), terms)
-                .map_err(refuse)?;
-        }
-        let inode = directories::find_or_make(&self.engine, &directory, make).await?;
+        let inode = directories::find_or_make(&self.engine, &directory, make, terms).await?;
         let record = ShareRecord { inode: inode.0, ..draft };
         let after = next.checked_add(1).ok_or_else(|| refuse("all numbers of shares were given out".to_owned()))?;
         let counted = SettingChange::put(NEXT, [&[NEXT_VERSION][..], &after.to_le_bytes()].concat());

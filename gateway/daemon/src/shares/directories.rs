@@ -5,7 +5,8 @@ use fs_engine::Engine;
 use nix::unistd::{getegid, geteuid};
 use objstore_base::ErrorKind;
 
-use super::record::ShareRecord;
+use super::quota;
+use super::record::{ShareRecord, ShareTerms};
 use crate::exit::Failure;
 
 /// Of a directory that `--make` makes.
@@ -14,8 +15,8 @@ const MADE_MODE: u32 = 0o755;
 /// The directory at `path`, made with those above it where it is missing and `make` says so.
 ///
 /// # Errors
-/// With what to do: it is no directory, or not there.
-pub(super) async fn find_or_make(engine: &Engine, path: &str, make: bool) -> Result<Ino, Failure> {
+/// With what to do: it is no directory, or not there, or could not have the limits of `terms`.
+pub(super) async fn find_or_make(engine: &Engine, path: &str, make: bool, terms: &ShareTerms) -> Result<Ino, Failure> {
     let refuse = |why: &str| Failure::refuse("create share", path, why);
     match engine.lookup_path(path.as_bytes()) {
         Ok(inode) if inode.kind == FileKind::Directory => return Ok(inode.ino),
@@ -32,6 +33,7 @@ pub(super) async fn find_or_make(engine: &Engine, path: &str, make: bool) -> Res
         }
         Err(error) => return Err(error.into()),
     }
+    quota::require_none_at(engine, nearest(engine, path), terms).map_err(|why| refuse(&why))?;
     // As whoever runs the service, who owns the root of the store.
     let owner = Credentials::user(geteuid().as_raw(), getegid().as_raw(), &[]);
     let cx = Context::new(0, owner);
@@ -48,7 +50,7 @@ pub(super) async fn find_or_make(engine: &Engine, path: &str, make: bool) -> Res
 }
 
 /// The last directory on the way to `path` that is there.
-pub(super) fn nearest(engine: &Engine, path: &str) -> Ino {
+fn nearest(engine: &Engine, path: &str) -> Ino {
     let there = path.match_indices('/').filter_map(|(end, _)| engine.lookup_path(&path.as_bytes()[..end]).ok());
     there.last().map_or(ROOT_INO, |inode| inode.ino)
 }
