@@ -74,12 +74,14 @@ fn split(mut all: Vec<Candidate>, timeline: u64) -> (Vec<Candidate>, Vec<Segment
 }
 
 /// Where the journal of a recovered store begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Begun {
     /// The last record of the past, and the highest segment id it used.
     pub lsn: u64,
     pub last_segment: u64,
     pub timeline: u64,
+    /// What it goes on from and is not whole in the pool, and why: loss of drives may take it, and all that comes with it.
+    pub not_whole: Vec<String>,
 }
 
 /// Begins the next timeline of a store that was recovered into `meta` and has lost its journal. From now on no recovery
@@ -90,20 +92,15 @@ pub struct Begun {
 /// # Errors
 /// What the pool gives where it takes no blob, unless nothing was left behind; of `meta`.
 pub async fn begin_timeline(meta: &dyn MetaStore, store: Arc<dyn BlobStore>, report: &RecoverReport) -> Result<Begun> {
-    let past = Begun { lsn: report.lsn, last_segment: report.last_segment, timeline: report.timeline };
-    if report.lsn == 0 && report.last_segment == 0 {
-        return Ok(past);
+    let RecoverReport { lsn, last_segment, timeline, .. } = *report;
+    if lsn == 0 && last_segment == 0 {
+        return Ok(Begun { lsn, last_segment, timeline, not_whole: Vec::new() });
     }
-    let begun = Begun { lsn: past.lsn + 1, last_segment: past.last_segment + 1, timeline: past.timeline + 1 };
+    let not_whole = make_past_whole(&*store, report).await;
+    let begun = Begun { lsn: lsn + 1, last_segment: last_segment + 1, timeline: timeline + 1, not_whole };
     let mut record = Batch::new();
     system::put_timeline(&mut record, begun.timeline);
     system::skip_lost_inos(meta, &mut record)?;
-    let taken = report.last_taken.iter().map(|number| BlobId::segment(*number));
-    for id in report.checkpoint.map(manifest_id).into_iter().chain(taken) {
-        if let Err(error) = store.make_whole(id).await {
-            tracing::warn!(%id, %error, "what the store goes on from is not whole in the pool: heal the pool soon");
-        }
-    }
     let lineage = Lineage { timeline: begun.timeline, previous: report.tail };
     let mut writer = BlobWriter::new(SegmentId(begun.last_segment), lineage, Compression::None)?;
     writer.batch(Lsn(begun.lsn), record.as_bytes())?;
@@ -113,7 +110,7 @@ pub async fn begin_timeline(meta: &dyn MetaStore, store: Arc<dyn BlobStore>, rep
         // A pool that can only be read: nothing in it could be mistaken for what comes.
         Err(error) if report.left_behind.is_empty() && may_be_full_or_away(&error) => {
             tracing::warn!(%error, "the pool takes no blob; the store goes on in the timeline that it was in");
-            return Ok(past);
+            return Ok(Begun { lsn, last_segment, timeline, ..begun });
         }
         Err(error) => return Err(error.context("the pool has to note which of its segments were left behind")),
     }
@@ -121,6 +118,18 @@ pub async fn begin_timeline(meta: &dyn MetaStore, store: Arc<dyn BlobStore>, rep
     meta.begin_flush(begun.lsn)?;
     meta.finish_flush()?;
     Ok(begun)
+}
+
+/// Mends what a machine may have died with while it put it; gives what could not be mended, and why.
+async fn make_past_whole(store: &dyn BlobStore, report: &RecoverReport) -> Vec<String> {
+    let taken = report.last_taken.iter().map(|number| BlobId::segment(*number));
+    let mut not_whole = Vec::new();
+    for id in report.checkpoint.map(manifest_id).into_iter().chain(taken) {
+        if let Err(error) = store.make_whole(id).await {
+            not_whole.push(format!("{id}: {error}"));
+        }
+    }
+    not_whole
 }
 
 fn may_be_full_or_away(error: &Error) -> bool {

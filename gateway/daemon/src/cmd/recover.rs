@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cache_journal::{Journal, JournalConfig, Lsn, SegmentId};
-use fs_engine::RecoverReport;
+use fs_engine::{Begun, RecoverReport};
 use fs_rocks::{RocksConfig, RocksStore};
 use objstore_base::BlobStore;
 use objstore_env::{Env, real};
@@ -36,6 +36,8 @@ struct RecoverOutcome {
     segments_left_behind: Vec<u64>,
     /// The journal was lost too: an empty one goes on from here.
     new_journal: bool,
+    /// What that one goes on from and the pool could not make whole, and why.
+    not_whole: Vec<String>,
     /// Where the old index is kept.
     old_index: Option<PathBuf>,
 }
@@ -52,7 +54,7 @@ pub(crate) fn run(args: &StoreArgs, json: bool) -> Outcome {
         let old_index = set_aside(&layout)?;
         let index = RocksStore::open(layout.index(), &RocksConfig::default())?;
         let report = fs_engine::recover(&index, Arc::clone(&pool) as Arc<dyn BlobStore>).await?;
-        let new_journal = begin_journal(&env, &layout, &store, &index, &pool, &report).await?;
+        let begun = begin_journal(&env, &layout, &store, &index, &pool, &report).await?;
         drop(lock);
         Ok::<_, Failure>(RecoverOutcome {
             data: layout.data.clone(),
@@ -62,7 +64,8 @@ pub(crate) fn run(args: &StoreArgs, json: bool) -> Outcome {
             lsn: report.lsn,
             stopped: report.stopped,
             segments_left_behind: report.left_behind,
-            new_journal,
+            new_journal: begun.is_some(),
+            not_whole: begun.map(|begun| begun.not_whole).unwrap_or_default(),
             old_index,
         })
     })?;
@@ -70,8 +73,8 @@ pub(crate) fn run(args: &StoreArgs, json: bool) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// Where the journal is lost too, an empty one that goes on after what the pool had, in a timeline of its own. Gives whether
-/// it is.
+/// Where the journal is lost too, an empty one that goes on after what the pool had, in a timeline of its own. Gives where
+/// it begins.
 async fn begin_journal(
     env: &Env,
     layout: &Layout,
@@ -79,16 +82,16 @@ async fn begin_journal(
     index: &RocksStore,
     pool: &Arc<Pool>,
     report: &RecoverReport,
-) -> Result<bool, Failure> {
+) -> Result<Option<Begun>, Failure> {
     let mut config = JournalConfig::new(layout.journal(), store.store_uuid.0);
     config.segment_bytes = store.segment_bytes;
     // The usual case: it is there, goes on in its timeline, and is replayed on top at the next start.
     if Journal::exists(env, &config)? {
-        return Ok(false);
+        return Ok(None);
     }
     let begun = fs_engine::begin_timeline(index, Arc::clone(pool) as Arc<dyn BlobStore>, report).await?;
     Journal::begin_after(env, &config, Lsn(begun.lsn), SegmentId(begun.last_segment))?;
-    Ok(true)
+    Ok(Some(begun))
 }
 
 /// Renames the index out of the way, to a name that is free.
@@ -121,6 +124,13 @@ fn text(outcome: &RecoverOutcome) -> String {
     );
     if let Some(why) = &outcome.stopped {
         text.push_str(&format!("\nthe pool's history ends early: {why}"));
+    }
+    if !outcome.not_whole.is_empty() {
+        let which = outcome.not_whole.join("\n  ");
+        text.push_str(&format!(
+            "\nsome of it is not whole in the pool, and loss of more drives could take it: bring the drives back and run \
+             `tidegate pool heal`\n  {which}"
+        ));
     }
     if !outcome.segments_left_behind.is_empty() {
         let count = outcome.segments_left_behind.len();
